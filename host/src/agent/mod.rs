@@ -1,0 +1,127 @@
+//! The Claude Code CLI: command line, control protocol, supervision, outcome.
+//!
+//! Every tool call goes through a [`Gate`] before it runs, and the gate is proved by a canary before
+//! the task is handed over. Does not know plugins, buckets or credentials. Relies on `isolation` to
+//! start and kill processes, on the broker's address and token in the environment it is given.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::PermissionMode;
+use crate::isolation::Sandbox;
+use crate::plugin::ToolCall;
+use crate::task::{AgentSummary, EventLog, Reason, Status};
+
+/// Answers every tool call.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Decides one call. Whatever goes wrong here must come back as a denial.
+    async fn decide(&self, call: ToolCall) -> GateAnswer;
+}
+
+/// What the gate says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GateAnswer {
+    /// The CLI's own rules decide; what it would ask a person about is denied.
+    NoOpinion,
+    /// It runs, with this input where one is given.
+    Allow(Option<Value>),
+    /// It does not run; the reason is shown to the agent.
+    Deny(String),
+}
+
+/// Everything that one run of the CLI needs.
+#[derive(Clone, Debug)]
+pub struct AgentTask {
+    /// The platform binary, executed directly.
+    pub binary: PathBuf,
+    /// Sent over the control protocol, never in argv.
+    pub prompt: String,
+    /// Replaces the CLI's own.
+    pub system_prompt: Option<String>,
+    /// Appended to it.
+    pub append_system_prompt: Option<String>,
+    /// Auto-approval by the CLI; the gate restricts.
+    pub allowed_tools: Vec<String>,
+    /// Denied by the CLI too.
+    pub disallowed_tools: Vec<String>,
+    /// The CLI's.
+    pub permission_mode: PermissionMode,
+    /// Agentic turns.
+    pub max_turns: u32,
+    /// By the CLI's own meter.
+    pub max_budget_usd: Option<f64>,
+    /// None: the CLI's choice.
+    pub model: Option<String>,
+    /// On overload.
+    pub fallback_model: Option<String>,
+    /// A JSON object `{"mcpServers": …}`, if any.
+    pub mcp_config: Option<Value>,
+    /// Name to `{frontmatter, content}`.
+    pub subagents: BTreeMap<String, Value>,
+    /// Where it works, inside the workspace.
+    pub cwd: PathBuf,
+    /// The request's secrets and the broker's address and token; the rest is added here.
+    pub env: BTreeMap<String, String>,
+    /// Deadlines.
+    pub limits: crate::config::Agent,
+    /// Wall-clock limit of the whole run.
+    pub total: std::time::Duration,
+}
+
+/// How a run ended, judged from evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentEnd {
+    /// Terminal.
+    pub status: Status,
+    /// Where it failed.
+    pub reason: Option<Reason>,
+    /// As in the record.
+    pub exit_code: i32,
+    /// For the caller.
+    pub error: Option<String>,
+    /// From the last `result`.
+    pub summary: AgentSummary,
+}
+
+/// The gate could not be proved.
+#[derive(Debug, thiserror::Error)]
+pub enum GateUnproven {
+    /// A call ran that had been denied.
+    #[error("a denied tool call ran")]
+    Ran,
+    /// The CLI never asked.
+    #[error("the CLI did not ask about a tool call: {0}")]
+    NotAsked(String),
+    /// The CLI could not be started or ended early.
+    #[error("the CLI could not be tried: {0}")]
+    Failed(String),
+}
+
+/// Runs the CLI with the task's own settings against a scripted answer of ours on loopback: one tool
+/// call, denied; proves that the CLI asked and that the call did not run.
+pub async fn prove_gate(_task: &AgentTask, _sandbox: &Sandbox) -> Result<(), GateUnproven> {
+    unimplemented!()
+}
+
+/// Runs the CLI. Every line of its output but the control protocol's goes to `log`, unchanged. When
+/// this returns, the whole process tree is dead. `cancel` ends the run as cancelled.
+pub async fn run(
+    _task: &AgentTask,
+    _sandbox: &Sandbox,
+    _gate: &dyn Gate,
+    _log: &EventLog,
+    _cancel: CancellationToken,
+) -> AgentEnd {
+    unimplemented!()
+}
+
+/// The CLI's binary by `agent.claude_bin`, `./tools`, `PATH`; the wrapper script of the npm package
+/// leads to the platform binary.
+pub fn find_binary(_configured: Option<&std::path::Path>) -> Option<PathBuf> {
+    unimplemented!()
+}

@@ -1,0 +1,1 @@
+//! The life of a job: open, prepare, run, act, report.

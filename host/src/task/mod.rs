@@ -1,0 +1,24 @@
+//! A task as it is kept: its record, its event log, its lease.
+//!
+//! Knows the layout of the bucket below `tasks/`, `sessions/`, `index/`; does not know HTTP, plugins
+//! or processes. Relies on `bucket` for compare-and-set and on `webhook::Entry` for what is to be
+//! delivered once a task is over.
+
+mod events;
+mod follow;
+mod id;
+mod lease;
+pub mod names;
+mod record;
+mod report;
+mod store;
+
+pub use events::{EventLog, LogLimits};
+pub use follow::{Event, Follower, Step};
+pub use id::{InvalidTaskId, TaskId};
+pub use lease::{Holder, Lease};
+pub use record::{
+    ActionResult, AgentSummary, CancelRequest, Ending, Mode, Phase, Reason, Record, Status, UploadedFile,
+};
+pub use report::report;
+pub use store::{Finished, ListQuery, Page, TaskError, Tasks, Updated};
