@@ -1,2 +1,7 @@
-//! x
-fn main(){}
+//! `gatehouse`: command line, configuration, run.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gatehouse::cli::main()
+}

@@ -1,1 +1,51 @@
+//! What makes a test read as four sentences: a real gateway on port 0 with a data directory of its
+//! own, the scripted model behind it, a client that reads event streams, a receiver of webhooks.
+//!
+//! Every gateway is given canary secrets; [`Gateway::stop`] looks for them in every byte that was
+//! produced, and for processes that were left behind.
 
+pub mod canary;
+pub mod gateway;
+pub mod manifest;
+pub mod processes;
+pub mod receiver;
+pub mod stream;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use gateway::Gateway;
+pub use receiver::Receiver;
+pub use stream::{Event, Stream};
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+}
+
+/// The binary that `cargo build` made beside this test, or the one named by `GATEHOUSE_BIN`.
+pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("GATEHOUSE_BIN") {
+        return named.into();
+    }
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
+    let binary = profile.join("gatehouse");
+    assert!(binary.exists(), "{} is missing: run `cargo build` first", binary.display());
+    binary
+}
+
+/// Asks again until `probe` has an answer. Fails the test after `patience`: how long something may
+/// take on a busy machine, not how long it should.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+    let patience = Duration::from_secs(60);
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = probe().await {
+            return answer;
+        }
+        assert!(started.elapsed() < patience, "not within {patience:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}

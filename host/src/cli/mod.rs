@@ -1,1 +1,147 @@
 //! The command line: one file per command.
+//!
+//! Reads the process's arguments and environment, loads the configuration as a whole, starts the
+//! logs, and hands over. Everything else in the crate is given what it needs.
+
+mod config;
+mod doctor;
+mod guard;
+mod run;
+mod run_job;
+mod serve;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Sources};
+use crate::{isolation, telemetry};
+
+/// The command line or the configuration is wrong (`EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+
+#[derive(Debug, Parser)]
+#[command(name = "gatehouse", version, about = "A gateway that runs coding-agent tasks")]
+struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where settings come from, on every command.
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// A TOML file with the settings that differ from the defaults
+    #[arg(long, global = true, env = "GATEHOUSE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, e.g. --set agent.idle_timeout=5m; over file and environment
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+    /// Same as --set data_dir=DIR
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve {
+        /// Same as --set server.listen=ADDRESS; port 0 takes a free one
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+    },
+    /// Send a request to a running gateway and show what happens
+    Run(run::Options),
+    /// Run one task; the gateway starts this with TASK_ID set
+    RunJob {
+        /// The task
+        #[arg(long, env = "TASK_ID")]
+        task_id: String,
+    },
+    /// Check this machine and say what to do about what is missing
+    Doctor(doctor::Options),
+    /// Show every setting in force and where it came from
+    Config(config::Options),
+    #[command(hide = true)]
+    Guard(guard::GuardArgs),
+    #[command(hide = true)]
+    GuardExec(guard::ExecArgs),
+}
+
+/// Everything `main` does.
+pub fn main() -> ExitCode {
+    isolation::harden_self();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    // These two stand between a job and its agent: no configuration, no logs, no runtime.
+    let (sources, command) = match cli.command {
+        Command::Guard(args) => return guard::guard(args),
+        Command::GuardExec(args) => return guard::exec(args),
+        command => (cli.settings.into_sources(), command),
+    };
+    let sources = match &command {
+        Command::Serve { listen: Some(listen) } => sources.with_flag("server.listen", listen),
+        _ => sources,
+    };
+    let config = match crate::config::load(&sources) {
+        Ok(config) => Arc::new(config),
+        Err(mistakes) => {
+            eprintln!("gatehouse: the configuration is wrong; nothing was started.");
+            for mistake in &mistakes.0 {
+                eprintln!("  - {mistake}");
+            }
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if let Err(error) = telemetry::start(&config.log, &sources.environment) {
+        eprintln!("gatehouse: {error}");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(command, config, sources)),
+        Err(error) => {
+            eprintln!("gatehouse: the runtime cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command, config: Arc<Config>, sources: Sources) -> ExitCode {
+    match command {
+        Command::Serve { .. } => serve::run(config, &sources).await,
+        Command::Run(options) => run::run(options, &sources.environment).await,
+        Command::RunJob { task_id } => run_job::run(config, &task_id).await,
+        Command::Doctor(options) => doctor::run(config, options).await,
+        Command::Config(options) => config::run(&config, options),
+        Command::Guard(_) | Command::GuardExec(_) => ExitCode::FAILURE,
+    }
+}
+
+impl SettingsArgs {
+    fn into_sources(self) -> Sources {
+        let mut flags: BTreeMap<String, String> = self.set.into_iter().collect();
+        if let Some(directory) = self.data_dir {
+            flags.insert("data_dir".to_owned(), directory);
+        }
+        // Names and values that are no UTF-8 configure nothing of ours.
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Sources { file: self.config, environment: environment.collect(), flags }
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE, e.g. agent.idle_timeout=5m".to_owned()),
+    }
+}

@@ -1,1 +1,154 @@
 //! The life of a job: open, prepare, run, act, report.
+//!
+//! One process per task. It takes the task's id from its own command line or environment, never from
+//! what it opens, and whatever happens inside ends in one terminal record. Does not know HTTP and
+//! does not deliver reports. Relies on every other part; nothing relies on it.
+
+mod actions;
+mod gate;
+mod interrupt;
+mod prepare;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use crate::bucket::Bucket;
+use crate::config::Config;
+use crate::envelope::Envelope;
+use crate::isolation::Isolation;
+use crate::task::{Ending, Finished, Lease, Reason, TaskError, TaskId, Tasks};
+
+use interrupt::{Cause, Interrupt};
+use work::Work;
+
+/// Attempts to write the end of a task before the job gives up and leaves it to the gateway, and the
+/// wait before each further one.
+const REPORT_ATTEMPTS: u32 = 8;
+const REPORT_BACKOFF: Duration = Duration::from_millis(250);
+
+/// What a job works with.
+#[derive(Debug)]
+pub struct Job {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Records and events.
+    pub tasks: Tasks,
+    /// Opens the payload.
+    pub envelope: Envelope,
+    /// What separates the agent.
+    pub isolation: Isolation,
+}
+
+impl Job {
+    /// A job on `bucket`.
+    pub fn new(config: Arc<Config>, bucket: Arc<dyn Bucket>, envelope: Envelope, isolation: Isolation) -> Self {
+        Self { config, tasks: Tasks::new(bucket), envelope, isolation }
+    }
+
+    /// Does the task and writes its end. An error means that the end could not be written: the
+    /// gateway will find the task lost.
+    #[tracing::instrument(name = "job", skip_all, fields(task = %id))]
+    pub async fn run(self, id: TaskId) -> Result<(), TaskError> {
+        let Some(lease) = Lease::take(Arc::clone(self.tasks.bucket()), &id, self.config.job.lease).await? else {
+            info!("another job holds the lease; nothing to do");
+            return Ok(());
+        };
+        let Some(record) = self.tasks.get(&id).await? else {
+            return Err(TaskError::Unknown(id));
+        };
+        if record.status.is_terminal() {
+            return self.tasks.settle(&record).await;
+        }
+
+        let interrupt = Interrupt::watch(&self.tasks, &id, lease, self.config.job.heartbeat);
+        let mut work = Work::new(&self, &id, interrupt.clone());
+        let ending = match work.until_the_end().await {
+            Ok(ending) => ending,
+            Err(failure) => failure.into_ending(&id),
+        };
+        // Only now, with no process of the agent left, is it safe to say how it ended.
+        if interrupt.cause() == Some(Cause::LeaseLost) {
+            warn!("the lease was lost; its new holder reports");
+        } else {
+            report(&self.tasks, &id, ending).await?;
+        }
+        work.clean_up().await;
+        interrupt.stop();
+        Ok(())
+    }
+}
+
+/// Writes the end, trying again while the storage fails: what was worked must not be lost to a blip.
+async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<(), TaskError> {
+    let mut attempt = 1;
+    loop {
+        match tasks.finish(id, ending.clone()).await {
+            Ok(Finished::ByUs(record)) => {
+                info!(status = record.status.as_str(), exit_code = record.exit_code, "task ended");
+                return Ok(());
+            }
+            Ok(Finished::Before(record)) => {
+                warn!(status = record.status.as_str(), "task had been ended by somebody else");
+                return Ok(());
+            }
+            Err(failure) if attempt >= REPORT_ATTEMPTS => return Err(failure),
+            Err(failure) => {
+                warn!(error = %failure, attempt, "cannot write the end of the task; trying again");
+                tokio::time::sleep(REPORT_BACKOFF * attempt).await;
+                attempt += 1;
+            }
+        }
+    }
+}
+
+/// Why a task ended before its agent could.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The caller can know and may mend it.
+    #[error("{message}")]
+    Told {
+        /// As in the record.
+        reason: Reason,
+        /// A sentence for the caller, free of secrets.
+        message: String,
+    },
+    /// A fault of ours or of the machine; the caller is told that much only.
+    #[error("{what}: {source}")]
+    Fault {
+        /// What was being done.
+        what: &'static str,
+        /// The cause, for the log.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Somebody wants the end.
+    #[error("interrupted: {0:?}")]
+    Interrupted(Cause),
+}
+
+impl Failure {
+    fn told(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Told { reason, message: message.into() }
+    }
+
+    fn fault(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Fault { what, source: source.into() }
+    }
+
+    fn into_ending(self, id: &TaskId) -> Ending {
+        match self {
+            Self::Told { reason, message } => {
+                info!(task = %id, ?reason, "task failed before its agent ended");
+                Ending::failed(reason, message)
+            }
+            Self::Fault { what, source } => {
+                error!(task = %id, what, error = %source, "internal fault");
+                Ending::failed(Reason::Internal, format!("Gatehouse failed while {what}; the operator's log says why"))
+            }
+            Self::Interrupted(cause) => cause.into_ending(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `gatehouse run-job`: one task, in a process of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tracing::error;
+
+use crate::bucket::directory::DirectoryBucket;
+use crate::config::Config;
+use crate::envelope::{Envelope, local::LocalKey};
+use crate::isolation::Isolation;
+use crate::job::Job;
+use crate::task::TaskId;
+
+pub(super) async fn run(config: Arc<Config>, task_id: &str) -> ExitCode {
+    match work(config, task_id).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!(task = task_id, error = %failure, "the job failed; the gateway will report the task");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work(config: Arc<Config>, task_id: &str) -> anyhow::Result<()> {
+    let id: TaskId = task_id.parse()?;
+    let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket"))?);
+    let (key, _made) = LocalKey::load_or_create(&config.envelope.local_key)?;
+    let envelope = Envelope::new(Arc::new(key), &config.envelope);
+    let isolation = Isolation::detect(&config)?;
+    Job::new(config, bucket, envelope, isolation).run(id).await?;
+    Ok(())
+}

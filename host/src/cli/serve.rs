@@ -1,0 +1,50 @@
+//! `gatehouse serve`: build, bind, serve, drain.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::app::App;
+use crate::config::{Config, Sources, job_environment};
+use crate::http;
+
+pub(super) async fn run(config: Arc<Config>, sources: &Sources) -> ExitCode {
+    match serve(config, sources).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!(error = %failure, "the gateway cannot run");
+            eprintln!("gatehouse: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Arc<Config>, sources: &Sources) -> anyhow::Result<()> {
+    let stop = {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            info!("told to stop; jobs run on and the next start takes them up");
+        }
+    };
+    let listener = TcpListener::bind(config.server.listen)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen))?;
+    let address = listener.local_addr()?;
+    let job_environment = job_environment(sources, &config);
+    let app = App::build(Arc::clone(&config), std::env::current_exe()?, job_environment).await?;
+    info!(%address, "listening");
+    // For scripts that start the gateway on port 0; whoever closed stdout does not want to know.
+    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
+    http::serve(Arc::clone(&app), listener, stop).await;
+    app.stop().await;
+    Ok(())
+}

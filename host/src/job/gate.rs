@@ -1,0 +1,48 @@
+//! Every tool call of the agent, put to the pinned plugins.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::json;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::agent::{Gate, GateAnswer};
+use crate::plugin::{DecisionLog, PluginSet, TaskState, TaskView, ToolCall, Verdict};
+use crate::task::EventLog;
+
+/// Asks the plugins, keeps every decision, and tells followers what was decided.
+#[derive(Debug)]
+pub(super) struct PolicyGate {
+    pub(super) plugins: Arc<PluginSet>,
+    pub(super) task: Arc<TaskView>,
+    pub(super) state: TaskState,
+    pub(super) decisions: DecisionLog,
+    pub(super) log: EventLog,
+    pub(super) denied: AtomicU32,
+}
+
+#[async_trait]
+impl Gate for PolicyGate {
+    async fn decide(&self, call: ToolCall) -> GateAnswer {
+        let (id, tool) = (call.id.clone(), call.tool.clone());
+        let ruling = self.plugins.decide(&self.task, call, &self.state).await;
+        self.decisions.add(&ruling.decisions);
+        let micros: u64 = ruling.decisions.iter().map(|decision| decision.micros).sum();
+        let (verdict, plugin, reason, answer) = match ruling.verdict {
+            Verdict::Abstain => ("abstain", None, None, GateAnswer::NoOpinion),
+            Verdict::Allow(None) => ("allow", None, None, GateAnswer::Allow(None)),
+            Verdict::Allow(input) => ("rewrite", None, None, GateAnswer::Allow(input)),
+            Verdict::Deny { plugin, reason } => {
+                self.denied.fetch_add(1, Ordering::Relaxed);
+                ("deny", Some(plugin), Some(reason.clone()), GateAnswer::Deny(reason))
+            }
+        };
+        self.log
+            .say(json!({
+                "event": "decision", "call": id, "tool": tool, "verdict": verdict,
+                "plugin": plugin, "reason": reason, "micros": micros,
+            }))
+            .await;
+        answer
+    }
+}

@@ -1,0 +1,184 @@
+//! The workspace before the agent comes: its working directory and the caller's own commands.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::admission::Request;
+use crate::isolation::{Ended, Program, Sandbox};
+use crate::redact::Redactor;
+use crate::task::{EventLog, Reason};
+
+/// A line of a command's output that is passed on whole; the rest of a longer one is dropped.
+const MAX_OUTPUT_LINE: usize = 16 * 1024;
+/// Lines that are repeated in the error of a command that failed.
+const TAIL_LINES: usize = 5;
+
+/// The directory in which the agent works: the workspace, or `cwdRelative` below it.
+pub(super) fn working_directory(sandbox: &Sandbox, request: &Request) -> Result<PathBuf, Failure> {
+    let Some(relative) = &request.cwd_relative else {
+        return Ok(sandbox.workspace().to_owned());
+    };
+    // Admission refused absolute paths and `..`; the workspace is fresh, so no link stands in it.
+    let directory = sandbox.workspace().join(relative);
+    sandbox.make_dir(&directory).map_err(|source| Failure::fault("making the working directory", source))?;
+    Ok(directory)
+}
+
+/// The environment of everything that runs for the caller: `environmentSecrets`.
+pub(super) fn callers_environment(request: &Request) -> BTreeMap<String, String> {
+    request
+        .environment_secrets
+        .iter()
+        .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
+        .collect()
+}
+
+/// Runs `preExecutionCommands` one after another, as the agent's user and in its environment.
+#[derive(Debug)]
+pub(super) struct Commands<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) log: &'a EventLog,
+    pub(super) redactor: &'a Redactor,
+    pub(super) cwd: &'a Path,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) limit: Duration,
+    pub(super) stop: CancellationToken,
+}
+
+impl Commands<'_> {
+    /// The first failure ends the task with the command's number and the end of its output.
+    pub(super) async fn run(&self, commands: &[String]) -> Result<(), Failure> {
+        for (number, command) in (1..).zip(commands) {
+            self.log.say(json!({"phase": "preExecution", "command": number, "state": "started"})).await;
+            self.run_one(number, command).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_one(&self, number: usize, command: &str) -> Result<(), Failure> {
+        let program = Program {
+            path: PathBuf::from("/bin/sh"),
+            // A script file would need a place; the command is no secret of ours, but its text may
+            // hold one of the caller's, so it goes in by standard input.
+            args: vec![OsString::from("-s")],
+            env: self.environment(),
+            cwd: self.cwd.to_owned(),
+        };
+        let mut running =
+            self.sandbox.spawn(&program).map_err(|source| Failure::fault("starting a command", source))?;
+        let mut stdin = running.stdin.take();
+        let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
+        let script = format!("{command}\n");
+        let feed = async move {
+            if let Some(stdin) = &mut stdin {
+                // A command that does not read is no fault of ours.
+                let _ = tokio::io::AsyncWriteExt::write_all(stdin, script.as_bytes()).await;
+            }
+        };
+        let read = async {
+            let (mut from_stdout, mut from_stderr) = (Tail::default(), Tail::default());
+            tokio::join!(
+                self.pass_on(number, "stdout", stdout, &mut from_stdout),
+                self.pass_on(number, "stderr", stderr, &mut from_stderr),
+                feed,
+            );
+            from_stderr.or(from_stdout)
+        };
+        let whole = async {
+            let tail = read.await;
+            (running.wait().await, tail)
+        };
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(self.limit, whole) => outcome,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        let message = match outcome {
+            Ok((Ok(Ended::Code(0)), _)) => return Ok(()),
+            Ok((Ok(Ended::Code(code)), tail)) => format!("ended with exit code {code}{tail}"),
+            Ok((Ok(Ended::Signal(signal)), tail)) => format!("was ended by signal {signal}{tail}"),
+            Ok((Err(source), _)) => return Err(Failure::fault("waiting for a command", source)),
+            Err(_elapsed) => format!("did not end within {} seconds", self.limit.as_secs()),
+        };
+        let message = self.redactor.text(&message);
+        Err(Failure::told(Reason::Setup, format!("Pre-execution command {number} {message}")))
+    }
+
+    fn environment(&self) -> BTreeMap<OsString, OsString> {
+        let home = self.sandbox.home().as_os_str().to_owned();
+        let tmp = self.sandbox.tmp().as_os_str().to_owned();
+        let ours = [
+            (OsString::from("PATH"), OsString::from("/usr/local/bin:/usr/bin:/bin")),
+            (OsString::from("LANG"), OsString::from("C.UTF-8")),
+            (OsString::from("CI"), OsString::from("true")),
+            (OsString::from("HOME"), home),
+            (OsString::from("TMPDIR"), tmp),
+        ];
+        self.env.iter().map(|(name, value)| (name.into(), value.into())).chain(ours).collect()
+    }
+
+    async fn pass_on(&self, number: usize, stream: &str, from: Option<impl AsyncRead + Unpin>, tail: &mut Tail) {
+        let Some(from) = from else { return };
+        let mut reader = BufReader::new(from);
+        loop {
+            let mut line = Vec::new();
+            match read_bounded_line(&mut reader, &mut line).await {
+                Ok(true) => {
+                    let text = String::from_utf8_lossy(&line).into_owned();
+                    self.log.say(json!({"phase": "preExecution", "command": number, "stream": stream, "text": text})).await;
+                    tail.push(text);
+                }
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Reads up to the next newline, keeping at most [`MAX_OUTPUT_LINE`] bytes; false at the end.
+async fn read_bounded_line(reader: &mut BufReader<impl AsyncRead + Unpin>, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    let mut any = false;
+    loop {
+        let available = reader.fill_buf().await?;
+        if available.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let part = available.get(..end.unwrap_or(available.len())).unwrap_or(available);
+        let room = MAX_OUTPUT_LINE.saturating_sub(line.len());
+        line.extend(part.iter().take(room));
+        let used = end.map_or(available.len(), |at| at + 1);
+        reader.consume(used);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+/// The last lines of an output.
+#[derive(Debug, Default)]
+struct Tail(VecDeque<String>);
+
+impl Tail {
+    fn push(&mut self, line: String) {
+        if self.0.len() == TAIL_LINES {
+            self.0.pop_front();
+        }
+        self.0.push_back(line);
+    }
+
+    fn or(self, other: Self) -> String {
+        let lines = if self.0.is_empty() { other.0 } else { self.0 };
+        if lines.is_empty() {
+            return String::new();
+        }
+        format!(": {}", Vec::from(lines).join("\n"))
+    }
+}

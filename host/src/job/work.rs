@@ -1,0 +1,315 @@
+//! The steps of one job, in order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use secrecy::SecretString;
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::actions::{Actions, Done};
+use super::gate::PolicyGate;
+use super::interrupt::{Cause, Interrupt};
+use super::prepare::{Commands, callers_environment, working_directory};
+use super::{Failure, Job};
+use crate::admission::{Payload, Request};
+use crate::agent::{self, AgentEnd, AgentTask};
+use crate::broker::{Broker, Credential};
+use crate::envelope::Purpose;
+use crate::isolation::Sandbox;
+use crate::plugin::{Capabilities, DecisionLog, PluginSet, TaskState, TaskView};
+use crate::redact::Redactor;
+use crate::task::{Ending, EventLog, LogLimits, Phase, Reason, Record, Status, TaskId};
+
+/// One task being worked on. What it opened stays here until [`Work::clean_up`].
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    job: &'a Job,
+    id: &'a TaskId,
+    interrupt: Interrupt,
+    started: Instant,
+    sandbox: Option<Arc<Sandbox>>,
+}
+
+/// What the payload held.
+struct Opened {
+    payload: Payload,
+    request: Request,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(job: &'a Job, id: &'a TaskId, interrupt: Interrupt) -> Self {
+        Self { job, id, interrupt, started: Instant::now(), sandbox: None }
+    }
+
+    /// From the sealed payload to the ending that is to be reported.
+    pub(super) async fn until_the_end(&mut self) -> Result<Ending, Failure> {
+        self.enter(Phase::Preparing, |record| {
+            record.status = Status::Running;
+            record.started_at = Some(jiff::Timestamp::now());
+        })
+        .await?;
+        let Opened { payload, request } = self.open().await?;
+        self.arm_the_clock(&request);
+        let broker = self.start_broker(&request).await?;
+        let redactor = Arc::new(Redactor::new(request.secrets().into_iter().chain([broker.token()])));
+        let log = self.open_log(Arc::clone(&redactor)).await?;
+
+        let ended = self.work_with(&payload, &request, &broker, &redactor, &log).await;
+        broker.shutdown().await;
+        // The log is durable before anything says how the task ended.
+        let last_sequence = log.close().await.map_err(|source| Failure::fault("writing the event log", source));
+        let mut ending = ended.unwrap_or_else(|failure| failure.into_ending(self.id));
+        ending.last_sequence = Some(last_sequence?);
+        ending.error = ending.error.map(|error| redactor.text(&error));
+        ending.agent.result = ending.agent.result.map(|result| redactor.text(&result));
+        Ok(ending)
+    }
+
+    /// Workspace and processes go, whatever happened.
+    pub(super) async fn clean_up(&mut self) {
+        if let Some(sandbox) = self.sandbox.take()
+            && let Err(error) = sandbox.close().await
+        {
+            warn!(%error, "cannot remove the workspace; the gateway will");
+        }
+    }
+
+    async fn work_with(
+        &mut self,
+        payload: &Payload,
+        request: &Request,
+        broker: &Broker,
+        redactor: &Redactor,
+        log: &EventLog,
+    ) -> Result<Ending, Failure> {
+        let plugins = self.pinned_plugins(&payload.plugin_set).await?;
+        let sandbox = self.make_sandbox().await?;
+        let task = self.agent_task(request, broker, &sandbox)?;
+        self.prepare(request, &task, &sandbox, redactor, log).await?;
+
+        self.enter(Phase::Agent, |_| ()).await?;
+        let view = Arc::new(TaskView::new(self.id.clone(), payload.mode, &payload.caller, &payload.request));
+        let decisions = DecisionLog::open(
+            Arc::clone(self.job.tasks.bucket()),
+            self.id,
+            self.job.config.plugins.max_decisions,
+        );
+        let gate = PolicyGate {
+            plugins: Arc::clone(&plugins),
+            task: Arc::clone(&view),
+            state: TaskState::default(),
+            decisions: decisions.clone(),
+            log: log.clone(),
+            denied: AtomicU32::new(0),
+        };
+        let mut end = agent::run(&task, &sandbox, &gate, log, self.interrupt.token()).await;
+        // What the agent left running must not change a file while actions read it.
+        sandbox.kill_all().await.map_err(|source| Failure::fault("ending the agent's processes", source))?;
+        end.summary.denied_calls = gate.denied.load(Ordering::Relaxed);
+        end.summary.usage = Some(broker.usage());
+
+        let ending = match self.interrupt.cause() {
+            Some(cause) => Ending { agent: end.summary, ..cause.into_ending() },
+            None => {
+                self.enter(Phase::Actions, |_| ()).await?;
+                let actions = Actions {
+                    plugins: &plugins,
+                    task: view,
+                    log,
+                    decisions: &decisions,
+                    redactor,
+                    capabilities: self.capabilities(&sandbox),
+                };
+                let done = actions.run(request, &end).await;
+                into_ending(end, done)
+            }
+        };
+        if let Err(error) = decisions.close().await {
+            warn!(%error, "cannot write the log of decisions to its end");
+        }
+        self.enter(Phase::Reporting, |_| ()).await?;
+        Ok(ending)
+    }
+
+    async fn open(&self) -> Result<Opened, Failure> {
+        let sealed = self.job.tasks.payload(self.id).await.map_err(|source| Failure::fault("reading the payload", source))?;
+        let Some(sealed) = sealed else {
+            return Err(Failure::told(Reason::Setup, "The sealed request of this task is gone"));
+        };
+        let plain = self
+            .job
+            .envelope
+            .open(Purpose::TaskPayload, self.id, &sealed)
+            .await
+            .map_err(|source| Failure::fault("opening the payload", source))?;
+        let payload: Payload =
+            serde_json::from_slice(&plain).map_err(|_| Failure::fault("reading the payload", "it has another shape"))?;
+        let request = Request::from_admitted(&payload.request)
+            .map_err(|refusal| Failure::fault("reading the request", refusal.message))?;
+        Ok(Opened { payload, request })
+    }
+
+    /// One clock for everything the job does, the agent included.
+    fn arm_the_clock(&self, request: &Request) {
+        let total = Duration::from_secs(u64::from(request.timeout_minutes) * 60);
+        let remaining = total.saturating_sub(self.started.elapsed());
+        let interrupt = self.interrupt.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(remaining).await;
+            interrupt.raise(Cause::TimedOut);
+        });
+    }
+
+    async fn start_broker(&self, request: &Request) -> Result<Broker, Failure> {
+        let credential = match (&request.anthropic_api_key, &request.anthropic_oauth_token) {
+            (Some(key), _) => Credential::ApiKey(key.clone()),
+            (None, Some(token)) => Credential::OAuth(token.clone()),
+            (None, None) => Credential::ApiKey(SecretString::default()),
+        };
+        Broker::start(&self.job.config.broker, credential)
+            .await
+            .map_err(|source| Failure::fault("starting the broker", source))
+    }
+
+    async fn open_log(&self, redactor: Arc<Redactor>) -> Result<EventLog, Failure> {
+        let settings = &self.job.config.job;
+        let limits = LogLimits {
+            flush_interval: settings.flush_interval,
+            flush_size: settings.flush_size,
+            max_size: settings.max_log_size,
+        };
+        EventLog::open(Arc::clone(self.job.tasks.bucket()), self.id.clone(), limits, redactor)
+            .await
+            .map_err(|source| Failure::fault("opening the event log", source))
+    }
+
+    async fn pinned_plugins(&self, revision: &str) -> Result<Arc<PluginSet>, Failure> {
+        PluginSet::pinned(&self.job.config, Arc::clone(self.job.tasks.bucket()), revision).await.map_err(|error| {
+            warn!(%error, revision, "the pinned plugin set cannot be loaded");
+            Failure::told(Reason::Policy, "The policy plugins this task was admitted with cannot be loaded")
+        })
+    }
+
+    async fn make_sandbox(&mut self) -> Result<Arc<Sandbox>, Failure> {
+        let sandbox = self.job.isolation.sandbox(self.id).map_err(|source| Failure::fault("making the workspace", source))?;
+        self.sandbox = Some(Arc::clone(&sandbox));
+        let report = self.job.isolation.report();
+        self.enter(Phase::Preparing, move |record| record.isolation = Some(report.clone())).await?;
+        Ok(sandbox)
+    }
+
+    fn agent_task(&self, request: &Request, broker: &Broker, sandbox: &Sandbox) -> Result<AgentTask, Failure> {
+        let settings = &self.job.config.agent;
+        let binary = agent::find_binary(settings.claude_bin.as_deref()).ok_or_else(|| {
+            Failure::told(Reason::Setup, "The Claude Code CLI is not installed; the operator can run `gatehouse doctor`")
+        })?;
+        let binary = self
+            .job
+            .isolation
+            .reachable_binary(&binary)
+            .map_err(|source| Failure::fault("making the CLI reachable for the agent's user", source))?;
+        let mut env = callers_environment(request);
+        env.extend(broker.environment());
+        Ok(AgentTask {
+            binary,
+            prompt: request.prompt.clone(),
+            system_prompt: request.system_prompt.clone(),
+            append_system_prompt: request.append_system_prompt.clone(),
+            allowed_tools: request.allowed_tools.clone(),
+            disallowed_tools: request.disallowed_tools.clone(),
+            permission_mode: request.permission_mode,
+            max_turns: request.max_turns,
+            max_budget_usd: request.max_budget_usd,
+            model: request.model.clone(),
+            fallback_model: request.fallback_model.clone(),
+            mcp_config: request.mcp_config.clone(),
+            subagents: request.subagents.clone(),
+            cwd: working_directory(sandbox, request)?,
+            env,
+            limits: settings.clone(),
+            total: Duration::from_secs(u64::from(request.timeout_minutes) * 60).saturating_sub(self.started.elapsed()),
+        })
+    }
+
+    /// The caller's commands and the proof of the gate, side by side: neither needs the other.
+    async fn prepare(
+        &self,
+        request: &Request,
+        task: &AgentTask,
+        sandbox: &Sandbox,
+        redactor: &Redactor,
+        log: &EventLog,
+    ) -> Result<(), Failure> {
+        let commands = Commands {
+            sandbox,
+            log,
+            redactor,
+            cwd: &task.cwd,
+            env: callers_environment(request),
+            limit: self.job.config.job.pre_command_timeout,
+            stop: self.interrupt.token(),
+        };
+        let (ran, proved) =
+            tokio::join!(commands.run(&request.pre_execution_commands), agent::prove_gate(task, sandbox));
+        if let Some(cause) = self.interrupt.cause() {
+            return Err(Failure::Interrupted(cause));
+        }
+        ran?;
+        proved.map_err(|error| {
+            warn!(%error, "the gate could not be proved; the task is not handed over");
+            Failure::told(Reason::Policy, format!("The task was not handed to the agent: {error}"))
+        })?;
+        info!("the gate is proved");
+        log.say(json!({"phase": "agent", "event": "gate_proved", "isolation": self.job.isolation.level()})).await;
+        Ok(())
+    }
+
+    fn capabilities(&self, sandbox: &Sandbox) -> Capabilities {
+        Capabilities {
+            workspace: sandbox.workspace().to_owned(),
+            bucket: Arc::clone(self.job.tasks.bucket()),
+            task: self.id.clone(),
+            max_artifact_size: self.job.config.job.max_artifact_size,
+            max_artifacts: self.job.config.job.max_artifacts,
+        }
+    }
+
+    /// Notes the phase; ends here where the task was ended by somebody else meanwhile.
+    async fn enter(&self, phase: Phase, mut also: impl FnMut(&mut Record) + Send) -> Result<(), Failure> {
+        let updated = self
+            .job
+            .tasks
+            .update(self.id, |record| {
+                record.phase = phase;
+                also(record);
+                true
+            })
+            .await
+            .map_err(|source| Failure::fault("noting the phase", source))?;
+        if updated.record.status.is_terminal() {
+            self.interrupt.raise(Cause::LeaseLost);
+        } else if updated.record.cancel.is_some() {
+            self.interrupt.raise(Cause::Cancelled);
+        }
+        match self.interrupt.cause() {
+            // Reporting is what an interrupted job still has to do.
+            Some(cause) if phase != Phase::Reporting => Err(Failure::Interrupted(cause)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn into_ending(end: AgentEnd, done: Done) -> Ending {
+    Ending {
+        status: end.status,
+        reason: end.reason,
+        exit_code: end.exit_code,
+        error: end.error,
+        agent: end.summary,
+        actions: done.results,
+        uploaded_files: done.uploaded,
+        last_sequence: None,
+    }
+}

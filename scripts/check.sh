@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Every check, with all set-up. What CI runs, and nothing else.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+started=$SECONDS
+timed() { local began=$SECONDS; "$@" || fail "failed: $*"; note "$((SECONDS - began)) s"; }
+
+step "Tools"
+timed ./scripts/setup.sh
+need shellcheck
+rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
+
+step "Scripts (shellcheck)"
+timed shellcheck -x scripts/*.sh .ci/run
+
+step "Format"
+timed cargo fmt --all --check
+timed cargo fmt --manifest-path plugins/Cargo.toml --all --check
+
+step "House rules: sizes, names, pages"
+timed ./scripts/check-house-rules.sh
+
+step "Plugins: build as components, then their cases"
+timed ./scripts/build-plugins.sh --guests
+timed cargo test --locked --quiet --manifest-path plugins/Cargo.toml
+
+step "Build"
+timed cargo build --locked --workspace --bins
+
+step "Unit tests"
+timed cargo test --locked --quiet -p gatehouse -p scripted-model
+
+step "Integration tests: the real binary, the real CLI, the real plugins"
+timed cargo test --locked -p gatehouse-tests --test it
+
+step "Lints"
+timed cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+timed cargo clippy --locked --manifest-path plugins/Cargo.toml --all-targets --quiet -- -D warnings
+
+step "Documentation builds without a warning"
+RUSTDOCFLAGS="-D warnings" timed cargo doc --locked --no-deps --quiet -p gatehouse -p scripted-model
+
+step "The quick start"
+timed ./scripts/quickstart.sh --once
+
+step "All checks passed in $((SECONDS - started)) s"

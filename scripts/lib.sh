@@ -1,0 +1,29 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it: one way to say what happens and what to do where it does not.
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export ROOT
+
+if [ -t 1 ]; then BOLD=$'\e[1m' DIM=$'\e[2m' RED=$'\e[31m' RESET=$'\e[0m'; else BOLD='' DIM='' RED='' RESET=''; fi
+
+step() { printf '%s==> %s%s\n' "$BOLD" "$*" "$RESET"; }
+note() { printf '%s    %s%s\n' "$DIM" "$*" "$RESET"; }
+fail() { printf '%serror:%s %s\n' "$RED" "$RESET" "$*" >&2; exit 1; }
+
+# Runs a Debian package installation where that is possible; says what to do where it is not.
+install_packages() {
+  local sudo=''
+  if [ "$(id -u)" != 0 ]; then
+    if ! sudo -n true 2>/dev/null; then fail "please install these packages: $*"; fi
+    sudo='sudo -n'
+  fi
+  command -v apt-get >/dev/null || fail "please install the equivalent of these packages: $*"
+  note "installing $*"
+  $sudo apt-get update -qq >/dev/null || fail "the package lists cannot be fetched; please install: $*"
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "$@" >/dev/null || fail "please install these packages: $*"
+}
+
+# Makes sure that a command exists, by its Debian package.
+need() {
+  command -v "$1" >/dev/null || install_packages "${2:-$1}"
+}

@@ -1,0 +1,17 @@
+//! Every test starts the real gateway; most run the real CLI against the scripted model.
+//!
+//! One binary, so that the machine links once. What a test waits for is an event, never a time.
+
+mod cancel;
+mod crashes;
+mod first_task;
+mod gate;
+mod health;
+mod limits;
+mod plugins;
+mod queue;
+mod requests;
+mod secrets;
+mod settings;
+mod streams;
+mod webhooks;

@@ -1,0 +1,154 @@
+//! Stands in for the CLI where the real one cannot be made to misbehave on demand. Speaks its control
+//! protocol, passes the canary as the real one does, and then does what the prompt says.
+
+use std::io::{BufRead, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--version") {
+        println!("2.1.330 (misbehaving)");
+        return;
+    }
+    let mut lines = std::io::stdin().lines();
+    while let Some(Ok(line)) = lines.next() {
+        let frame: Value = serde_json::from_str(&line).expect("the host sends JSON");
+        match frame["type"].as_str() {
+            Some("control_request") => say(&json!({"type": "control_response", "response": {
+                "subtype": "success", "request_id": frame["request_id"],
+                "response": {"hooks_applied": true, "hook_on_failure_supported": true, "session_state": "idle"},
+            }})),
+            Some("user") => {
+                let prompt = frame["message"]["content"].to_string();
+                misbehave(&prompt, &mut lines);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn misbehave(prompt: &str, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
+    if prompt.contains("say nothing") {
+        sleep_on();
+    } else if prompt.contains("stay after the result") {
+        ignore_terminate();
+        init();
+        result("done, but I stay");
+        sleep_on();
+    } else if prompt.contains("exit without a result") {
+        init();
+        std::process::exit(0);
+    } else if prompt.contains("write a line of 100 MiB") {
+        init();
+        let mut out = std::io::stdout().lock();
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..100 {
+            out.write_all(&block).expect("read by the host");
+        }
+        out.write_all(b"\n").expect("read by the host");
+        out.flush().expect("read by the host");
+        drop(out);
+        sleep_on();
+    } else if prompt.contains("write odd lines") {
+        init();
+        let mut out = std::io::stdout().lock();
+        out.write_all(b"plain words\n\n{\"half\": \xff\xfe\n{\"type\":\"odd\",\"text\":\"a\\r\\nb\xe2\x80\xa8c\"}\r\n").expect("read");
+        out.flush().expect("read by the host");
+        drop(out);
+        result("odd lines were written");
+    } else {
+        pass_the_canary(prompt, lines);
+    }
+}
+
+/// What the real CLI does with a prompt: asks the API, asks the hook about the tool, tells the API.
+fn pass_the_canary(prompt: &str, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
+    init();
+    let question = json!([{"role": "user", "content": prompt}]);
+    let Some(call) = ask_the_api(&question) else {
+        return result("the API asked for nothing");
+    };
+    let skips = std::env::args().any(|argument| argument.contains("skips-the-gate"));
+    if !skips {
+        say(&json!({"type": "control_request", "request_id": "hook-1", "request": {
+            "subtype": "hook_callback", "callback_id": callback(), "tool_use_id": call["id"],
+            "input": {"hook_event_name": "PreToolUse", "tool_name": call["name"], "tool_input": call["input"],
+                      "tool_use_id": call["id"], "cwd": std::env::current_dir().expect("there is one")},
+        }}));
+        let _answer = lines.next();
+    }
+    let told = json!({"type": "tool_result", "tool_use_id": call["id"], "is_error": !skips,
+        "content": if skips { "it ran" } else { "denied by the gate" }});
+    say(&json!({"type": "user", "message": {"role": "user", "content": [told]}}));
+    let conversation = json!([
+        {"role": "user", "content": prompt},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [told]},
+    ]);
+    let _end = ask_the_api(&conversation);
+    result("the canary sang");
+}
+
+/// The id under which the host registered its hook: the only one there is.
+fn callback() -> &'static str {
+    "pre"
+}
+
+/// The tool call in the API's answer, if there is one.
+fn ask_the_api(messages: &Value) -> Option<Value> {
+    let base = std::env::var("ANTHROPIC_BASE_URL").expect("given");
+    let address = base.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let key = std::env::var("ANTHROPIC_API_KEY").or_else(|_| std::env::var("CLAUDE_CODE_OAUTH_TOKEN")).unwrap_or_default();
+    let body = json!({"model": "claude-sonnet-5-5", "max_tokens": 100, "stream": true, "messages": messages}).to_string();
+    let mut stream = TcpStream::connect(&address).expect("the broker listens");
+    write!(
+        stream,
+        "POST /v1/messages?beta=true HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("the broker reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the broker answers");
+    let events = answer.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let (mut call, mut input) = (None, String::new());
+    for event in events {
+        if event["content_block"]["type"] == "tool_use" {
+            call = Some(event["content_block"].clone());
+        }
+        if let Some(part) = event["delta"]["partial_json"].as_str() {
+            input.push_str(part);
+        }
+    }
+    let mut call = call?;
+    call["input"] = serde_json::from_str(&input).unwrap_or_else(|_| json!({}));
+    Some(call)
+}
+
+fn init() {
+    say(&json!({"type": "system", "subtype": "init", "session_id": "misbehaving", "tools": ["Bash"], "mcp_servers": []}));
+}
+
+fn result(text: &str) {
+    say(&json!({"type": "result", "subtype": "success", "is_error": false, "num_turns": 1, "result": text,
+        "terminal_reason": "completed", "session_id": "misbehaving", "total_cost_usd": 0.0}));
+}
+
+fn say(frame: &Value) {
+    println!("{frame}");
+}
+
+fn sleep_on() {
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+fn ignore_terminate() {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).expect("blockable");
+}

@@ -1,0 +1,296 @@
+//! The real binary as a test sees it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use scripted_model::{Options, Recorded, Scenarios, ScriptedModel};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::canary::Canaries;
+use crate::manifest::Manifest;
+use crate::processes::{self, Process};
+use crate::{Stream, eventually, repository};
+
+/// User ids for the agents of each gateway, so that tests side by side do not meet.
+static NEXT_UID: AtomicU32 = AtomicU32::new(0);
+const UIDS: u32 = 8;
+
+/// A gateway that is to be started.
+pub struct Builder {
+    scenario: String,
+    manifest: Option<String>,
+    environment: BTreeMap<String, String>,
+}
+
+/// A gateway that runs, with everything around it.
+pub struct Gateway {
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+    /// The secrets it was given.
+    pub canaries: Canaries,
+    model: ScriptedModel,
+    scenario: String,
+    root: TempDir,
+    environment: BTreeMap<String, String>,
+    process: Child,
+    client: reqwest::Client,
+}
+
+impl Gateway {
+    /// The shipped plugins and the scenario `text-only`, unless said otherwise.
+    pub fn with() -> Builder {
+        Builder { scenario: "text-only".to_owned(), manifest: None, environment: BTreeMap::new() }
+    }
+
+    /// A request for the scenario with the canary key and nothing unusual.
+    pub fn request(&self, words: &str) -> Value {
+        let prompt = format!("scenario: {}. {words}", self.scenario);
+        json!({"prompt": prompt, "anthropicApiKey": self.canaries.api_key, "model": "claude-sonnet-5-5"})
+    }
+
+    /// The same with more fields.
+    pub fn request_with(&self, prompt: &str, more: Value) -> Value {
+        let mut request = self.request(prompt);
+        if let (Value::Object(request), Value::Object(more)) = (&mut request, more) {
+            request.extend(more);
+        }
+        request
+    }
+
+    /// `POST /run`, as a stream.
+    pub async fn run(&self, request: &Value) -> Stream {
+        Stream::open(self.post("/run", request).await).await
+    }
+
+    /// `POST /run-async` that must be accepted; the task's id.
+    pub async fn run_async(&self, request: &Value) -> String {
+        let response = self.post("/run-async", request).await;
+        let status = response.status();
+        let body: Value = response.json().await.expect("JSON");
+        assert_eq!(status, 202, "{body}");
+        body["taskId"].as_str().expect("an id").to_owned()
+    }
+
+    /// Any POST.
+    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
+        self.client.post(format!("{}{path}", self.url)).json(body).send().await.expect("the gateway answers")
+    }
+
+    /// A POST of bytes that need not be JSON.
+    pub async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        let request = self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json");
+        request.body(body).send().await.expect("the gateway answers")
+    }
+
+    /// A GET that must answer JSON with a success.
+    pub async fn get(&self, path: &str) -> Value {
+        let response = self.try_get(path).await.expect("the gateway answers");
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.json().await.expect("JSON")
+    }
+
+    /// Any GET.
+    pub async fn try_get(&self, path: &str) -> reqwest::Result<reqwest::Response> {
+        self.client.get(format!("{}{path}", self.url)).send().await
+    }
+
+    /// `GET /tasks/{id}/events` after a sequence number.
+    pub async fn events(&self, id: &str, after: u64) -> Stream {
+        let request = self.client.get(format!("{}/tasks/{id}/events", self.url));
+        let request = if after > 0 { request.header("last-event-id", after.to_string()) } else { request };
+        Stream::open(request.send().await.expect("the gateway answers")).await
+    }
+
+    /// The record once it is terminal.
+    pub async fn ended(&self, id: &str) -> Value {
+        eventually(&format!("task {id} ends"), || async {
+            let record: Value = self.try_get(&format!("/tasks/{id}")).await.ok()?.json().await.ok()?;
+            matches!(record["status"].as_str(), Some("completed" | "failed" | "cancelled")).then_some(record)
+        })
+        .await
+    }
+
+    /// The lines of `GET /tasks/{id}/decisions`.
+    pub async fn decisions(&self, id: &str) -> Vec<Value> {
+        let text = self.try_get(&format!("/tasks/{id}/decisions")).await.expect("answers").text().await.expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a decision is JSON")).collect()
+    }
+
+    /// What the model was asked so far.
+    pub fn model_requests(&self) -> Vec<Recorded> {
+        self.model.requests()
+    }
+
+    /// Everything this gateway keeps.
+    pub fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// Workspaces.
+    pub fn work(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    /// What the gateway has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.root.path().join("gateway.log")).unwrap_or_default()
+    }
+
+    /// All processes of this gateway but itself: jobs, guards, agents and what they started.
+    pub fn processes(&self) -> Vec<Process> {
+        let own = self.process.id().map(|pid| pid as i32);
+        processes::below(self.root.path()).into_iter().filter(|process| Some(process.pid) != own).collect()
+    }
+
+    /// Processes whose command line holds `word`, once there is one.
+    pub async fn process_named(&self, word: &str) -> Process {
+        eventually(&format!("a process {word}"), || async {
+            self.processes().into_iter().find(|process| process.command.contains(word))
+        })
+        .await
+    }
+
+    /// Waits until no process and no workspace is left.
+    pub async fn is_clean(&self) {
+        eventually("no process and no workspace is left", || async {
+            let workspaces = fs::read_dir(self.work()).into_iter().flatten().flatten().filter(is_a_task).count();
+            (self.processes().is_empty() && workspaces == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILL to the gateway, and only to it.
+    pub async fn kill(&mut self) {
+        self.process.start_kill().expect("it runs");
+        self.process.wait().await.expect("it ends");
+    }
+
+    /// Starts it again on the same data, at another port.
+    pub async fn start_again(&mut self) {
+        let (process, url) = launch(self.root.path(), &self.environment).await;
+        (self.process, self.url) = (process, url);
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn stop(&mut self) -> std::process::ExitStatus {
+        if let Some(pid) = self.process.id() {
+            let pid = nix::unistd::Pid::from_raw(pid as i32);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        }
+        self.process.wait().await.expect("it ends")
+    }
+
+    /// No canary in any byte that was produced: data, logs, workspaces.
+    pub fn has_leaked_nothing(&self) {
+        let found = self.canaries.found_below(self.root.path());
+        assert!(found.is_empty(), "a secret was found in {found:?}");
+    }
+}
+
+impl Builder {
+    /// A file of `tests/scenarios/` or `examples/scenarios/`, without its ending.
+    pub fn scenario(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.scenario);
+        self
+    }
+
+    /// In place of the shipped plugins.
+    pub fn plugins(mut self, manifest: &Manifest) -> Self {
+        self.manifest = Some(manifest.text().to_owned());
+        self
+    }
+
+    /// A setting by its variable, e.g. `MAX_CONCURRENT_TASKS` or `GATEHOUSE__AGENT__IDLE_TIMEOUT`.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Starts everything.
+    pub async fn start(self) -> Gateway {
+        let canaries = Canaries::fresh();
+        let options = Options { expect_key: Some(canaries.api_key.clone()), ..Options::default() };
+        let scenarios = Scenarios::load(scenario(&self.scenario)).unwrap_or_else(|error| panic!("{error}"));
+        let model = ScriptedModel::start_with(scenarios, options).await.expect("a free port");
+
+        let root = tempfile::Builder::new().prefix("gatehouse-").tempdir().expect("a temporary directory");
+        // The agent has a user of its own and must reach its workspace.
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+        let manifest = root.path().join("plugins.toml");
+        let text = self.manifest.unwrap_or_else(|| Manifest::shipped().text().to_owned());
+        fs::write(&manifest, text).expect("writable");
+
+        let uid = 200_000 + (std::process::id() % 10_000) * 1_000 + NEXT_UID.fetch_add(1, Ordering::Relaxed) * UIDS;
+        let mut environment = BTreeMap::from([
+            ("GATEHOUSE_DATA_DIR".to_owned(), root.path().join("data").display().to_string()),
+            ("GATEHOUSE__JOB__WORK_DIR".to_owned(), root.path().join("work").display().to_string()),
+            ("GATEHOUSE_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("GATEHOUSE_ANTHROPIC_URL".to_owned(), model.url()),
+            ("GATEHOUSE_PLUGINS".to_owned(), manifest.display().to_string()),
+            ("GATEHOUSE_CLAUDE_BIN".to_owned(), cli().display().to_string()),
+            ("GATEHOUSE__ISOLATION__UID_BASE".to_owned(), uid.to_string()),
+            ("GATEHOUSE__ISOLATION__UID_COUNT".to_owned(), UIDS.to_string()),
+            ("CLOUDRUN_CALLBACK_SECRET".to_owned(), canaries.webhook_secret.clone()),
+            ("LOG_LEVEL".to_owned(), "debug".to_owned()),
+        ]);
+        environment.extend(self.environment);
+        let (process, url) = launch(root.path(), &environment).await;
+        Gateway { url, canaries, model, scenario: self.scenario, root, environment, process, client: reqwest::Client::new() }
+    }
+}
+
+/// Starts the binary and reads its address from its first line.
+async fn launch(root: &Path, environment: &BTreeMap<String, String>) -> (Child, String) {
+    let log = fs::OpenOptions::new().create(true).append(true).open(root.join("gateway.log")).expect("writable");
+    let mut child = Command::new(crate::binary())
+        .arg("serve")
+        .current_dir(root)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let first = lines.next_line().await.expect("readable").unwrap_or_default();
+    let Some(url) = first.strip_prefix("listening on ") else {
+        panic!("no address but {first:?}: {}", fs::read_to_string(root.join("gateway.log")).unwrap_or_default());
+    };
+    (child, url.to_owned())
+}
+
+fn scenario(name: &str) -> PathBuf {
+    let file = |folder: &str| repository().join(folder).join(format!("{name}.json"));
+    let ours = file("tests/scenarios");
+    if ours.exists() { ours } else { file("examples/scenarios") }
+}
+
+fn is_a_task(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_str().is_some_and(|name| name != "bin")
+}
+
+/// The pinned CLI that `scripts/install-cli.sh` installs.
+pub fn cli() -> PathBuf {
+    if let Some(named) = std::env::var_os("GATEHOUSE_CLAUDE_BIN") {
+        return named.into();
+    }
+    let packages = repository().join("tools/node_modules/@anthropic-ai");
+    let found = fs::read_dir(&packages)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("claude-code-"))
+        .map(|entry| entry.path().join("claude"))
+        .find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("no CLI below {}: run `scripts/install-cli.sh` first", packages.display()))
+}

@@ -1,0 +1,58 @@
+//! Manifests for tests: the shipped plugins, or guests that misbehave on purpose.
+
+use std::path::PathBuf;
+
+use crate::repository;
+
+/// A manifest in the making.
+#[derive(Clone, Debug, Default)]
+pub struct Manifest(String);
+
+impl Manifest {
+    /// No plugin at all.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The three shipped plugins with no settings of the operator's.
+    pub fn shipped() -> Self {
+        Self::empty()
+            .plugin("request-rules", "validator", shipped("request-rules"), "")
+            .plugin("tool-rules", "tool-permission", shipped("tool-rules"), "")
+            .plugin("upload-files", "post-execution", shipped("upload-files"), r#"grants = ["workspace", "artifacts"]"#)
+    }
+
+    /// One of `tests/guests/` after what is there.
+    pub fn guest(self, name: &str, world: &str) -> Self {
+        self.plugin(name, world, guest(name), "")
+    }
+
+    /// Any component; `more` is further TOML of the entry.
+    pub fn plugin(mut self, name: &str, world: &str, source: PathBuf, more: &str) -> Self {
+        self.0.push_str(&format!(
+            "[[plugin]]\nname = \"{name}\"\nworld = \"{world}\"\nsource = \"{}\"\n{more}\n\n",
+            source.display()
+        ));
+        self
+    }
+
+    /// As TOML.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where `scripts/build-plugins.sh` puts a shipped plugin.
+pub fn shipped(name: &str) -> PathBuf {
+    built(repository().join("plugins/dist").join(format!("{name}.wasm")))
+}
+
+/// Where `scripts/build-plugins.sh --guests` puts a guest.
+pub fn guest(name: &str) -> PathBuf {
+    built(repository().join("tests/guests/dist").join(format!("{name}.wasm")))
+}
+
+fn built(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run `scripts/build-plugins.sh --guests` first", path.display());
+    path
+}

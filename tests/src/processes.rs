@@ -1,0 +1,50 @@
+//! Processes that belong to one gateway, found by the data directory that each of them is given or
+//! the workspace in which it runs.
+
+use std::fs;
+use std::path::Path;
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// Its command line, blanks between the words.
+    pub command: String,
+}
+
+impl Process {
+    /// Ends it as the kernel's out-of-memory killer would.
+    pub fn kill(&self) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// Every process but zombies that works below `directory`: by its working directory, its
+/// environment or its arguments.
+pub fn below(directory: &Path) -> Vec<Process> {
+    let needle = directory.to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if pid == std::process::id() as i32 {
+            continue;
+        }
+        let path = entry.path();
+        let read = |file: &str| fs::read(path.join(file)).unwrap_or_default();
+        let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&needle);
+        let at_work = fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(directory));
+        if at_work || holds(&read("environ")) || holds(&read("cmdline")) {
+            let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ").trim().to_owned();
+            if !command.is_empty() {
+                found.push(Process { pid, command });
+            }
+        }
+    }
+    found
+}
+
+/// Those of them whose command line holds `word`.
+pub fn named(directory: &Path, word: &str) -> Vec<Process> {
+    below(directory).into_iter().filter(|process| process.command.contains(word)).collect()
+}
