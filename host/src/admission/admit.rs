@@ -1,17 +1,25 @@
 //! The steps of admission.
 
-use jiff::Timestamp;
+use std::fmt;
+
+use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::check::{draft, not_available_yet, parse};
+use super::policies::{Candidate, Policies};
+use super::schema::{FIELDS, find};
 use super::{Refusal, Request};
-use crate::config::Config;
-use crate::plugin::{Decision, PluginSet};
-use crate::task::{Mode, Record};
+use crate::config::{Config, Task};
+use crate::plugin::{Decision, OptionsRefused, PluginSet, Rejection, Validation};
+use crate::task::{AgentSummary, Mode, Phase, Record, Status, TaskId, names};
+
+/// Longest words of a plugin that reach a caller, in bytes.
+const LONGEST_WORDS: usize = 2000;
 
 /// A body that passed the schema and has its defaults; validators have not seen it yet.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Draft {
     /// As JSON, by API names; what is sealed.
     pub value: Map<String, Value>,
@@ -23,8 +31,20 @@ pub struct Draft {
     pub warnings: Vec<String>,
 }
 
+/// Without [`Draft::value`]: it holds the secrets in clear.
+impl fmt::Debug for Draft {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Draft")
+            .field("request", &self.request)
+            .field("mode", &self.mode)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What is sealed for the job.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Payload {
     /// [`Draft::value`] after amendments.
@@ -39,8 +59,20 @@ pub struct Payload {
     pub created_at: Timestamp,
 }
 
+/// Without [`Payload::request`]: it holds the secrets in clear.
+impl fmt::Debug for Payload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Payload")
+            .field("plugin_set", &self.plugin_set)
+            .field("caller", &self.caller)
+            .field("mode", &self.mode)
+            .field("created_at", &self.created_at)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A task that may be stored and started.
-#[derive(Debug)]
 pub struct Admitted {
     /// Pending, with everything but storage paths' existence.
     pub record: Record,
@@ -50,30 +82,248 @@ pub struct Admitted {
     pub decisions: Vec<Decision>,
 }
 
+/// Without [`Admitted::payload`]: it holds the secrets in clear.
+impl fmt::Debug for Admitted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Admitted")
+            .field("record", &self.record)
+            .field("decisions", &self.decisions)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Checks requests by the configuration's limits and defaults.
 #[derive(Clone, Debug)]
-pub struct Admission {}
+pub struct Admission {
+    task: Task,
+}
 
 impl Admission {
-    /// Reads `[task]`, `[outbound]` and whether a webhook secret exists.
-    pub fn new(_config: &Config) -> Self {
-        unimplemented!()
+    /// Reads `[task]`.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            task: config.task.clone(),
+        }
     }
 
     /// Steps 1 and 2: JSON, unknown fields, types, ranges, defaults, the credential rule.
-    pub fn check(&self, _body: &[u8], _mode: Mode) -> Result<Draft, Refusal> {
-        unimplemented!()
+    pub fn check(&self, body: &[u8], mode: Mode) -> Result<Draft, Refusal> {
+        draft(parse(body)?, mode, &self.task)
     }
 
     /// Step 3: validators in order, amendments checked again, options of post-execution actions
     /// checked by their plugins. `logs_uri(id)` tells where the events will lie.
     pub async fn admit(
         &self,
-        _draft: Draft,
-        _caller: &str,
-        _plugins: &PluginSet,
-        _logs_uri: impl Fn(&str) -> String + Send,
+        draft: Draft,
+        caller: &str,
+        plugins: &PluginSet,
+        logs_uri: impl Fn(&str) -> String + Send,
     ) -> Result<Admitted, Refusal> {
-        unimplemented!()
+        self.admit_by(draft, caller, plugins, logs_uri).await
+    }
+
+    async fn admit_by<P: Policies>(
+        &self,
+        mut draft: Draft,
+        caller: &str,
+        plugins: &P,
+        logs_uri: impl Fn(&str) -> String + Send,
+    ) -> Result<Admitted, Refusal> {
+        let id = match (&draft.request.task_id, draft.mode) {
+            (Some(id), _) => id.clone(),
+            (None, Mode::Sync) => TaskId::fresh_sync(),
+            (None, Mode::Async) => TaskId::fresh_async(),
+        };
+        let mut decisions = Vec::new();
+        for n in 0..plugins.validators() {
+            let candidate = Candidate {
+                id: &id,
+                mode: draft.mode,
+                caller,
+                request: &draft.value,
+            };
+            let (validation, decision) = plugins.validate(n, candidate).await;
+            match validation {
+                Validation::Accept => {}
+                Validation::Amend(patch) => draft = self.amend(draft, &patch, &decision.plugin)?,
+                Validation::Reject(rejection) => return Err(rejected(rejection, &decision)),
+            }
+            decisions.push(decision);
+        }
+        for action in &draft.request.post_execution_actions {
+            let outcome = plugins.check_options(&action.plugin, &action.options).await;
+            let field = format!("postExecutionActions.{}", action.key);
+            outcome.map_err(|refused| options_refused(refused, &action.plugin, &field))?;
+        }
+        admitted(id, draft, caller, plugins.revision(), decisions, logs_uri)
+    }
+
+    /// Applies a validator's merge patch. The result has to pass everything that a caller's request
+    /// has to; what is the caller's alone cannot be patched.
+    fn amend(&self, draft_before: Draft, patch: &Value, plugin: &str) -> Result<Draft, Refusal> {
+        let invalid = |detail: String| {
+            let message =
+                "the request was amended by a policy of this service into one that it cannot take";
+            Refusal::new(503, "validator-amendment-invalid", message)
+                .detail(format!("validator `{plugin}`: {detail}"))
+        };
+        let Some(changes) = patch.as_object() else {
+            return Err(invalid("its amendment is no JSON object".to_owned()));
+        };
+        let untouchable =
+            |name: &&String| find(name).is_some_and(|field| field.secret || field.fixed);
+        if let Some(name) = changes.keys().find(untouchable) {
+            return Err(invalid(format!("its amendment touches {name}")));
+        }
+        let Draft {
+            value,
+            mode,
+            mut warnings,
+            ..
+        } = draft_before;
+        let mut amended = Value::Object(value);
+        json_patch::merge(&mut amended, patch);
+        let Value::Object(amended) = amended else {
+            return Err(invalid("its amendment leaves no object".to_owned()));
+        };
+        let mut after =
+            draft(amended, mode, &self.task).map_err(|refusal| invalid(refusal.message))?;
+        warnings.append(&mut after.warnings);
+        Ok(Draft { warnings, ..after })
     }
 }
+
+fn rejected(rejection: Rejection, decision: &Decision) -> Refusal {
+    let Rejection {
+        code,
+        message,
+        field,
+        details,
+    } = rejection;
+    tracing::info!(plugin = %decision.plugin, code, fault = decision.fault, "a validator refused a request");
+    let stable = (1..=64).contains(&code.len())
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    Refusal {
+        // A plugin that could not answer says nothing about the request.
+        status: if decision.fault.is_some() { 503 } else { 403 },
+        code: if stable {
+            code
+        } else {
+            "rejected-by-policy".to_owned()
+        },
+        field: field.map(|field| cut(&field)),
+        message: cut(&message),
+        details: details.filter(|details| details.to_string().len() <= 16 << 10),
+        detail: decision.reason.clone(),
+    }
+}
+
+fn options_refused(refused: OptionsRefused, plugin: &str, field: &str) -> Refusal {
+    match refused {
+        // Callers know it from the Node service; it must not look like a slip of theirs.
+        OptionsRefused::Unknown(_) if plugin == "git" => not_available_yet(field),
+        OptionsRefused::Unknown(known) if known.is_empty() => Refusal::at(
+            "unknown-field",
+            field,
+            "names no action: there are none here",
+        ),
+        OptionsRefused::Unknown(known) => Refusal::at(
+            "unknown-field",
+            field,
+            format!("names no action; there are: {}", known.join(", ")),
+        ),
+        OptionsRefused::Bad(words) => Refusal::invalid(
+            field,
+            format!("is not what its plugin takes: {}", cut(&words)),
+        ),
+        OptionsRefused::Fault(detail) => {
+            let message = format!("{field} cannot be checked: its plugin does not answer");
+            Refusal::new(503, "plugin-unavailable", message)
+                .field(field)
+                .detail(detail)
+        }
+    }
+}
+
+fn cut(words: &str) -> String {
+    words
+        .get(..words.floor_char_boundary(LONGEST_WORDS))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn admitted(
+    id: TaskId,
+    draft: Draft,
+    caller: &str,
+    revision: &str,
+    decisions: Vec<Decision>,
+    logs_uri: impl Fn(&str) -> String,
+) -> Result<Admitted, Refusal> {
+    let now = Timestamp::now();
+    // Milliseconds, as callers know it.
+    let created_at = now.round(Unit::Millisecond).unwrap_or(now);
+    let Draft {
+        value,
+        request,
+        mode,
+        warnings,
+    } = draft;
+    let shown = FIELDS.iter().filter(|field| field.shown);
+    let effective = shown
+        .filter_map(|field| Some((field.name.to_owned(), value.get(field.name)?.clone())))
+        .collect();
+    let record = Record {
+        status: Status::Pending,
+        phase: Phase::Queued,
+        reason: None,
+        execution_mode: mode,
+        caller: caller.to_owned(),
+        created_at,
+        started_at: None,
+        completed_at: None,
+        cancelled_at: None,
+        logs_path: logs_uri(id.as_str()),
+        encrypted_payload_path: names::payload(&id),
+        callback_url: request.callback_url.as_ref().map(ToString::to_string),
+        metadata: request.metadata.clone(),
+        effective,
+        plugin_set: revision.to_owned(),
+        detach: request.detach || mode == Mode::Async,
+        execution_name: None,
+        attempt: 0,
+        cancel: None,
+        isolation: None,
+        error: None,
+        exit_code: None,
+        agent: AgentSummary::default(),
+        actions: std::collections::BTreeMap::new(),
+        uploaded_files: Vec::new(),
+        warnings,
+        last_sequence: None,
+        task_id: id,
+    };
+    let payload = Payload {
+        request: value,
+        plugin_set: revision.to_owned(),
+        caller: caller.to_owned(),
+        mode,
+        created_at,
+    };
+    let payload = serde_json::to_vec(&payload).map_err(|error| {
+        Refusal::new(500, "internal", "the request cannot be stored").detail(error.to_string())
+    })?;
+    Ok(Admitted {
+        record,
+        payload: Zeroizing::new(payload),
+        decisions,
+    })
+}
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

@@ -1,9 +1,11 @@
-//! The request's fields: `docs/reference/request.md` tells each one's meaning.
+//! The request, typed: `docs/reference/request.md` tells each field's meaning, `schema` what it may
+//! hold.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// The CLI's permission modes.
@@ -48,16 +50,23 @@ pub struct ActionOptions {
 }
 
 /// A request that was checked and has every default applied.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "docs/reference/request.md documents each field")]
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "docs/reference/request.md documents each field"
+)]
 pub struct Request {
     pub prompt: String,
-    /// Exactly one of the two credentials is used; the API key wins.
+    /// Exactly one of the two credentials is there; the API key wins.
     pub anthropic_api_key: Option<SecretString>,
+    #[serde(rename = "anthropicOAuthToken")]
     pub anthropic_oauth_token: Option<SecretString>,
     pub system_prompt: Option<String>,
     pub append_system_prompt: Option<String>,
+    #[serde(default)]
     pub allowed_tools: Vec<String>,
+    #[serde(default)]
     pub disallowed_tools: Vec<String>,
     pub permission_mode: PermissionMode,
     pub max_turns: u32,
@@ -66,13 +75,18 @@ pub struct Request {
     pub model: Option<String>,
     pub fallback_model: Option<String>,
     pub cwd_relative: Option<String>,
+    #[serde(default)]
     pub pre_execution_commands: Vec<String>,
+    #[serde(default, deserialize_with = "actions")]
     pub post_execution_actions: Vec<ActionOptions>,
+    #[serde(default)]
     pub environment_secrets: BTreeMap<String, SecretString>,
     pub metadata: Option<Map<String, Value>>,
     pub mcp_config: Option<Value>,
     /// Name to `{frontmatter, content}`.
+    #[serde(default)]
     pub subagents: BTreeMap<String, Value>,
+    #[serde(default)]
     pub slash_commands: BTreeMap<String, Value>,
     pub git_repo: Option<String>,
     pub git_branch: Option<String>,
@@ -80,18 +94,81 @@ pub struct Request {
     pub ssh_key: Option<SecretString>,
     pub callback_url: Option<url::Url>,
     pub task_id: Option<crate::task::TaskId>,
+    #[serde(default)]
     pub detach: bool,
+    #[serde(default)]
     pub use_named_pipe: bool,
 }
 
 impl Request {
     /// Reads a request that admission wrote: every field present is of its type. Used by the job.
-    pub fn from_admitted(_value: &Map<String, Value>) -> Result<Self, super::Refusal> {
-        unimplemented!()
+    pub fn from_admitted(value: &Map<String, Value>) -> Result<Self, super::Refusal> {
+        // The deserialiser's own words would repeat values.
+        Self::deserialize(value)
+            .map_err(|_| super::Refusal::new(500, "internal", "the checked request cannot be read"))
     }
 
     /// Every secret value in the request: credentials, SSH key, `environmentSecrets`.
     pub fn secrets(&self) -> Vec<&SecretString> {
-        unimplemented!()
+        let single = [
+            &self.anthropic_api_key,
+            &self.anthropic_oauth_token,
+            &self.ssh_key,
+        ];
+        single
+            .into_iter()
+            .flatten()
+            .chain(self.environment_secrets.values())
+            .collect()
+    }
+}
+
+/// Texts of a request may hold secrets that nobody declared; none of them is shown.
+impl fmt::Debug for Request {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Request")
+            .field("permission_mode", &self.permission_mode)
+            .field("max_turns", &self.max_turns)
+            .field("timeout_minutes", &self.timeout_minutes)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The plugin that a key of `postExecutionActions` names: `uploadFiles` is `upload-files`.
+pub(super) fn plugin_name(key: &str) -> String {
+    let mut name = String::with_capacity(key.len() + 4);
+    for (index, character) in key.chars().enumerate() {
+        if character.is_ascii_uppercase() && index > 0 && !name.ends_with('-') {
+            name.push('-');
+        }
+        name.push(character.to_ascii_lowercase());
+    }
+    name
+}
+
+fn actions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ActionOptions>, D::Error> {
+    let actions = Map::<String, Value>::deserialize(from)?;
+    Ok(actions
+        .into_iter()
+        .map(|(key, options)| ActionOptions {
+            plugin: plugin_name(&key),
+            key,
+            options,
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plugin_name;
+
+    #[test]
+    fn keys_of_actions_name_plugins_in_kebab_case() {
+        assert_eq!(plugin_name("uploadFiles"), "upload-files");
+        assert_eq!(plugin_name("upload-files"), "upload-files");
+        assert_eq!(plugin_name("git"), "git");
+        assert_eq!(plugin_name("Git"), "git");
     }
 }

@@ -1,8 +1,14 @@
-//! Merging the sources.
+//! From sources to settings: merge, derive, convert, check.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use super::Config;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::merge::{Found, Merged, defaults, merge};
+use super::variables::{FILE, SECRET_KEYS};
+use super::{Config, Origin, derive::derive, validate};
 
 /// Where settings come from; tests hand in their own.
 #[derive(Clone, Debug, Default)]
@@ -10,9 +16,26 @@ pub struct Sources {
     /// `--config` or `GATEHOUSE_CONFIG`.
     pub file: Option<PathBuf>,
     /// The process's environment, or a test's.
-    pub environment: std::collections::BTreeMap<String, String>,
+    pub environment: BTreeMap<String, String>,
     /// Flags: dotted key to value.
-    pub flags: std::collections::BTreeMap<String, String>,
+    pub flags: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// The file, from the flag or else from the environment.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file
+            .as_deref()
+            .or_else(|| self.variable(FILE).map(Path::new))
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.trim().is_empty())
+    }
 }
 
 /// Everything that is wrong with the settings.
@@ -20,7 +43,95 @@ pub struct Sources {
 #[error("{}", .0.join("\n"))]
 pub struct Mistakes(pub Vec<String>);
 
-/// Merges, converts, checks. Every mistake names its key and where it was set.
-pub fn load(_sources: &Sources) -> Result<Config, Mistakes> {
-    unimplemented!()
+/// One setting in force, for people to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Dotted, e.g. `server.listen`.
+    pub key: String,
+    /// As in the file; a secret reads `[set]` or `[not set]`.
+    pub value: Value,
+    /// Where it came from.
+    pub origin: Origin,
 }
+
+/// Merges, converts, checks. Every mistake names its key and where it was set.
+pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
+    resolve(sources).map(|(config, _)| config)
+}
+
+/// The same as [`load`], as a list in the order of the keys, without any secret.
+pub fn settings(sources: &Sources) -> Result<Vec<Setting>, Mistakes> {
+    let (_, merged) = resolve(sources)?;
+    let shown = merged.into_iter().map(|(key, Found { value, origin })| {
+        let value = match SECRET_KEYS.contains(&key.as_str()) {
+            true if value.as_str().is_some_and(|text| text.trim().is_empty()) => "[not set]".into(),
+            true => "[set]".into(),
+            false => value,
+        };
+        Setting { key, value, origin }
+    });
+    Ok(shown.collect())
+}
+
+fn resolve(sources: &Sources) -> Result<(Config, Merged), Mistakes> {
+    let mut mistakes = Vec::new();
+    let defaults = defaults().map_err(|mistake| Mistakes(vec![mistake]))?;
+    let mut merged = merge(&defaults, sources, &mut mistakes);
+    derive(&mut merged, sources);
+
+    // Values that are known to be good, in place of those that are not: each value is tried alone,
+    // and the rest can still be checked against each other.
+    let mut sound = defaults;
+    derive(&mut sound, &Sources::default());
+    let mut bad = BTreeSet::new();
+    for (key, found) in &mut merged {
+        let Some(good) = sound.get(key).cloned() else {
+            continue;
+        };
+        if let Some(place) = sound.get_mut(key) {
+            place.value = found.value.clone();
+        }
+        if let Err(why) = convert(&sound) {
+            mistakes.push(format!("`{key}` ({}): {why}", found.origin));
+            bad.insert(key.clone());
+            found.value = good.value.clone();
+        }
+        sound.insert(key.clone(), good);
+    }
+
+    let mut config = convert(&merged).map_err(|why| Mistakes(vec![why]))?;
+    config.origins = merged
+        .iter()
+        .map(|(key, found)| (key.clone(), found.origin.clone()))
+        .collect();
+    mistakes.extend(validate::mistakes(&config, &bad));
+    if mistakes.is_empty() {
+        Ok((config, merged))
+    } else {
+        Err(Mistakes(mistakes))
+    }
+}
+
+fn convert(merged: &Merged) -> Result<Config, String> {
+    let mut root = Table::new();
+    for (key, found) in merged {
+        match key.split_once('.') {
+            None => {
+                root.insert(key.clone(), found.value.clone());
+            }
+            Some((section, name)) => {
+                let section = root
+                    .entry(section)
+                    .or_insert_with(|| Value::Table(Table::new()));
+                if let Value::Table(section) = section {
+                    section.insert(name.to_owned(), found.value.clone());
+                }
+            }
+        }
+    }
+    Config::deserialize(root).map_err(|error| error.message().to_owned())
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,22 +1,29 @@
 //! The settings: `config.default.toml`, a file over it, the environment over that, flags over all.
 //!
-//! [`load`] merges and checks them as a whole and lists every mistake at once, before anything
-//! is started. Nothing else in the crate reads the process's environment. Holds no state.
+//! The default file says which keys exist, the types in [`sections`] what each may hold, `validate`
+//! how they must agree. [`load`] checks them as a whole and lists every mistake at once, before
+//! anything is started. Nothing else in the crate reads the process's environment, and [`load`] reads
+//! the one it is handed. Holds no state.
 
+mod derive;
 mod load;
+mod merge;
+mod nearest;
 mod provenance;
+mod sections;
 mod units;
 mod validate;
+mod variables;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use secrecy::SecretString;
 use serde::Deserialize;
 
-pub use load::{Mistakes, Sources, load};
+pub use load::{Mistakes, Setting, Sources, load, settings};
+pub(crate) use nearest::nearest;
 pub use provenance::Origin;
+pub use sections::*;
+pub use variables::job_environment;
 
 /// All settings in force. Field by field they are documented in `config.default.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,217 +63,3 @@ pub struct Config {
     #[serde(skip)]
     pub origins: std::collections::BTreeMap<String, Origin>,
 }
-
-/// `outbound.private_addresses`: which addresses besides public ones callers may make us dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PrivateAddresses {
-    /// Public addresses only.
-    Deny,
-    /// Public addresses and 127.0.0.0/8, ::1.
-    Loopback,
-    /// Any address.
-    Allow,
-}
-
-/// `log.format`, resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For a person.
-    Text,
-    /// One JSON object a line, with the fields that Cloud Logging reads.
-    Json,
-}
-
-/// `[server]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    pub listen: SocketAddr,
-    #[serde(deserialize_with = "units::bytes")]
-    pub body_limit: u64,
-    #[serde(deserialize_with = "units::duration")]
-    pub header_timeout: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub body_timeout: Duration,
-    pub max_connections: u32,
-    #[serde(deserialize_with = "units::duration")]
-    pub heartbeat: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub disconnect_grace: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub shutdown_grace: Duration,
-}
-
-/// `[auth]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    #[serde(deserialize_with = "units::secrets")]
-    pub api_keys: Vec<SecretString>,
-    #[serde(deserialize_with = "units::optional_secret")]
-    pub admin_key: Option<SecretString>,
-}
-
-/// `[storage]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Storage {
-    #[serde(deserialize_with = "units::optional")]
-    pub logs_bucket: Option<String>,
-}
-
-/// `[envelope]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Envelope {
-    pub local_key: PathBuf,
-    pub accept: Vec<String>,
-    #[serde(deserialize_with = "units::bytes")]
-    pub max_size: u64,
-}
-
-/// `[queue]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Queue {
-    pub max_concurrent: u32,
-    pub max_waiting: u32,
-}
-
-/// `[task]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Task {
-    pub max_turns: u32,
-    pub timeout_minutes: u32,
-    #[serde(deserialize_with = "units::words")]
-    pub allowed_tools: Vec<String>,
-    pub permission_mode: crate::admission::PermissionMode,
-    #[serde(deserialize_with = "units::optional")]
-    pub model: Option<String>,
-    pub max_turns_limit: u32,
-    pub timeout_minutes_limit: u32,
-}
-
-/// `[job]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Job {
-    #[serde(deserialize_with = "units::optional_path")]
-    pub work_dir: Option<PathBuf>,
-    #[serde(deserialize_with = "units::duration")]
-    pub lease: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub heartbeat: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub pre_command_timeout: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub cancel_grace: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub flush_interval: Duration,
-    #[serde(deserialize_with = "units::bytes")]
-    pub flush_size: u64,
-    #[serde(deserialize_with = "units::bytes")]
-    pub max_log_size: u64,
-    #[serde(deserialize_with = "units::bytes")]
-    pub max_artifact_size: u64,
-    pub max_artifacts: u32,
-}
-
-/// `[agent]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Agent {
-    #[serde(deserialize_with = "units::optional_path")]
-    pub claude_bin: Option<PathBuf>,
-    #[serde(deserialize_with = "units::duration")]
-    pub first_event_timeout: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub idle_timeout: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub after_result_timeout: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub term_grace: Duration,
-    #[serde(deserialize_with = "units::bytes")]
-    pub max_line: u64,
-    #[serde(deserialize_with = "units::duration")]
-    pub decision_timeout: Duration,
-}
-
-/// `[broker]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Broker {
-    pub upstream: url::Url,
-    pub extra_paths: Vec<String>,
-    #[serde(deserialize_with = "units::bytes")]
-    pub max_body: u64,
-    pub max_concurrent: u32,
-    #[serde(deserialize_with = "units::duration")]
-    pub connect_timeout: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub read_timeout: Duration,
-}
-
-/// `[isolation]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Isolation {
-    pub minimum: crate::isolation::Level,
-    pub uid_base: u32,
-    pub uid_count: u32,
-    pub max_processes: u32,
-    pub max_open_files: u32,
-    #[serde(deserialize_with = "units::bytes")]
-    pub max_file_size: u64,
-}
-
-/// `[plugins]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Plugins {
-    pub manifest: PathBuf,
-    #[serde(deserialize_with = "units::bytes")]
-    pub memory: u64,
-    #[serde(deserialize_with = "units::duration")]
-    pub time: Duration,
-    #[serde(deserialize_with = "units::bytes")]
-    pub output: u64,
-    #[serde(deserialize_with = "units::bytes")]
-    pub max_component_size: u64,
-    pub max_instances: u32,
-    pub max_decisions: u32,
-}
-
-/// `[webhook]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Webhook {
-    #[serde(deserialize_with = "units::secrets")]
-    pub secret: Vec<SecretString>,
-    #[serde(deserialize_with = "units::duration")]
-    pub timeout: Duration,
-    #[serde(deserialize_with = "units::durations")]
-    pub retry: Vec<Duration>,
-    pub max_concurrent: u32,
-}
-
-/// `[outbound]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Outbound {
-    pub private_addresses: PrivateAddresses,
-    pub allow_http: bool,
-}
-
-/// `[log]` of `config.default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    pub level: String,
-    pub format: LogFormat,
-}
-
-

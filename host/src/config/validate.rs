@@ -1,1 +1,255 @@
-//! x
+//! How settings must agree with each other, and what their kinds cannot say.
+
+use std::collections::BTreeSet;
+
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::Config;
+use crate::admission;
+
+/// Every disagreement. Rules about a key in `bad` are left out: its mistake is known already.
+pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
+    let mut review = Review {
+        config,
+        bad,
+        mistakes: Vec::new(),
+    };
+    storage(&mut review);
+    secrets(&mut review);
+    requests(&mut review);
+    deadlines(&mut review);
+    sizes(&mut review);
+    broker(&mut review);
+    isolation(&mut review);
+    review.mistakes
+}
+
+struct Review<'a> {
+    config: &'a Config,
+    bad: &'a BTreeSet<String>,
+    mistakes: Vec<String>,
+}
+
+impl Review<'_> {
+    /// Notes a mistake of the first key where the rule about all of them does not hold.
+    fn require(&mut self, keys: &[&str], holds: bool, sentence: &str) {
+        if holds || keys.iter().any(|key| self.bad.contains(*key)) {
+            return;
+        }
+        // Whoever reads this must know where to look: a rule between two keys may be broken by either.
+        let place = |key: &&str| {
+            let origin = self
+                .config
+                .origins
+                .get(*key)
+                .map_or_else(|| "default".to_owned(), ToString::to_string);
+            format!("`{key}` ({origin})")
+        };
+        let places: Vec<_> = keys.iter().map(place).collect();
+        self.mistakes
+            .push(format!("{}: {sentence}", places.join(", ")));
+    }
+}
+
+fn storage(review: &mut Review<'_>) {
+    let config = review.config;
+    review.require(
+        &["storage.logs_bucket"],
+        config.storage.logs_bucket.is_none(),
+        "Cloud Storage needs a build with the feature `gcp`, which this one lacks; \
+         leave it empty to keep everything in data_dir",
+    );
+    let formats = &config.envelope.accept;
+    review.require(
+        &["envelope.accept"],
+        formats.iter().any(|format| format == "v3")
+            && formats
+                .iter()
+                .all(|format| format == "v3" || format == "v2"),
+        "lists \"v3\", and \"v2\" beside it while migrating",
+    );
+    review.require(
+        &["webhook.retry"],
+        !config.webhook.retry.is_empty(),
+        "needs at least one entry: the first attempt",
+    );
+    let level = crate::telemetry::check_level(&config.log.level);
+    review.require(
+        &["log.level"],
+        level.is_ok(),
+        level.err().as_deref().unwrap_or_default(),
+    );
+}
+
+fn secrets(review: &mut Review<'_>) {
+    let config = review.config;
+    // They are compared with what a header carries, and a header carries nothing else.
+    let sendable = |key: &secrecy::SecretString| {
+        let key = key.expose_secret();
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let sentence = "a key is printable ASCII without spaces";
+    review.require(
+        &["auth.api_keys"],
+        config.auth.api_keys.iter().all(sendable),
+        sentence,
+    );
+    review.require(
+        &["auth.admin_key"],
+        config.auth.admin_key.iter().all(sendable),
+        sentence,
+    );
+    let shared = config.auth.admin_key.as_ref().is_some_and(|admin| {
+        config
+            .auth
+            .api_keys
+            .iter()
+            .any(|key| key.expose_secret() == admin.expose_secret())
+    });
+    review.require(
+        &["auth.admin_key", "auth.api_keys"],
+        !shared,
+        "the operator's key must not be one of the callers'",
+    );
+    review.require(
+        &["webhook.secret"],
+        config
+            .webhook
+            .secret
+            .iter()
+            .all(|secret| !secret.expose_secret().is_empty()),
+        "a secret must not be empty",
+    );
+}
+
+fn requests(review: &mut Review<'_>) {
+    let task = &review.config.task;
+    review.require(
+        &["task.max_turns", "task.max_turns_limit"],
+        task.max_turns <= task.max_turns_limit,
+        "the default must not be above the ceiling",
+    );
+    review.require(
+        &["task.timeout_minutes", "task.timeout_minutes_limit"],
+        task.timeout_minutes <= task.timeout_minutes_limit,
+        "the default must not be above the ceiling",
+    );
+    // A default that the request's own rules refuse would refuse every request.
+    let defaults = [
+        (
+            "task.allowed_tools",
+            admission::acceptable("allowedTools", &json!(task.allowed_tools)),
+        ),
+        (
+            "task.model",
+            task.model.as_ref().map_or(Ok(()), |model| {
+                admission::acceptable("model", &json!(model))
+            }),
+        ),
+    ];
+    for (key, outcome) in defaults {
+        review.require(
+            &[key],
+            outcome.is_ok(),
+            outcome.err().as_deref().unwrap_or_default(),
+        );
+    }
+}
+
+fn deadlines(review: &mut Review<'_>) {
+    let config = review.config;
+    review.require(
+        &["job.lease", "job.heartbeat"],
+        config.job.lease >= 2 * config.job.heartbeat,
+        "the lease must last two heartbeats, or one that is late loses it",
+    );
+    review.require(
+        &["agent.decision_timeout", "agent.idle_timeout"],
+        config.agent.decision_timeout < config.agent.idle_timeout,
+        "a decision must be given up before the agent counts as stalled",
+    );
+    review.require(
+        &["plugins.time", "agent.decision_timeout"],
+        config.plugins.time <= config.agent.decision_timeout,
+        "a plugin must not be given longer than the decision that waits for it",
+    );
+}
+
+fn sizes(review: &mut Review<'_>) {
+    let config = review.config;
+    review.require(
+        &["envelope.max_size", "server.body_limit"],
+        config.envelope.max_size / 2 >= config.server.body_limit,
+        "a sealed request must still open: twice the largest body at least",
+    );
+    review.require(
+        &["job.flush_size", "job.max_log_size"],
+        config.job.flush_size <= config.job.max_log_size,
+        "must not be above the largest log",
+    );
+    review.require(
+        &["agent.max_line", "job.max_log_size"],
+        config.agent.max_line <= config.job.max_log_size,
+        "must not be above the largest log",
+    );
+    review.require(
+        &["plugins.output", "plugins.memory"],
+        config.plugins.output <= config.plugins.memory,
+        "must not be above the plugin's memory",
+    );
+}
+
+fn broker(review: &mut Review<'_>) {
+    let upstream = &review.config.broker.upstream;
+    let loopback = match upstream.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    review.require(
+        &["broker.upstream"],
+        upstream.scheme() == "https" || (upstream.scheme() == "http" && loopback),
+        "must be https, or http to this machine: credentials go there",
+    );
+    let bare = upstream.username().is_empty()
+        && upstream.password().is_none()
+        && upstream.query().is_none()
+        && upstream.fragment().is_none();
+    review.require(
+        &["broker.upstream"],
+        bare,
+        "must have no user, password, query or fragment",
+    );
+    let plain = |path: &String| {
+        path.starts_with('/')
+            && !path.starts_with("//")
+            && !path.split('/').any(|part| part == "." || part == "..")
+            && path
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"/_-.:".contains(&byte))
+    };
+    review.require(
+        &["broker.extra_paths"],
+        review.config.broker.extra_paths.iter().all(plain),
+        "each is a path such as \"/v1/files\", without query, \".\" or \"..\"",
+    );
+}
+
+fn isolation(review: &mut Review<'_>) {
+    let isolation = &review.config.isolation;
+    // Below lie the system's and people's accounts; agents must never share one.
+    review.require(
+        &["isolation.uid_base"],
+        isolation.uid_base >= 1000,
+        "must be 1000 or above",
+    );
+    let last = isolation.uid_base.checked_add(isolation.uid_count);
+    // The last two ids mean "no change" and "nobody knows" to the kernel.
+    review.require(
+        &["isolation.uid_base", "isolation.uid_count"],
+        last.is_some_and(|last| last < u32::MAX - 1),
+        "the pool must end within the user ids there are",
+    );
+}

@@ -1,0 +1,57 @@
+//! What admission needs of a plugin set.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use crate::plugin::{Decision, OptionsRefused, PluginSet, TaskView, Validation};
+use crate::task::{Mode, TaskId};
+
+/// A request on its way through the validators.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) id: &'a TaskId,
+    pub(super) mode: Mode,
+    pub(super) caller: &'a str,
+    /// With secrets; they go no further than [`TaskView::new`].
+    pub(super) request: &'a Map<String, Value>,
+}
+
+/// Validators in order, and the plugins behind post-execution actions.
+#[async_trait]
+pub(super) trait Policies: Sync {
+    fn revision(&self) -> &str;
+    fn validators(&self) -> usize;
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> (Validation, Decision);
+    async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused>;
+}
+
+#[async_trait]
+impl Policies for PluginSet {
+    fn revision(&self) -> &str {
+        self.revision()
+    }
+
+    fn validators(&self) -> usize {
+        self.validators()
+    }
+
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> (Validation, Decision) {
+        let Candidate {
+            id,
+            mode,
+            caller,
+            request,
+        } = candidate;
+        self.validate(
+            n,
+            Arc::new(TaskView::new(id.clone(), mode, caller, request)),
+        )
+        .await
+    }
+
+    async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused> {
+        self.check_options(plugin, options).await
+    }
+}

@@ -1,0 +1,42 @@
+//! `gatehouse doctor`: whether a gateway could work here, and what to do where it could not.
+//!
+//! Looks and tries, changes nothing that lasts: plugins are loaded into a bucket that is thrown away.
+
+mod checks;
+mod report;
+mod upstream;
+
+use std::process::ExitCode;
+
+use crate::config::{Sources, job_environment, load};
+use report::{Finding, Report};
+
+/// The release of the Claude Code CLI that the agent's protocol was taken from and is tested with.
+pub const CLI_VERSION: &str = "2.1.330";
+
+/// Runs every check, prints one line each to stdout (or one JSON object), and exits with 0 if none
+/// failed, else with 1. Wrong settings are findings too, and leave nothing else to check.
+pub async fn run(sources: &Sources, as_json: bool) -> ExitCode {
+    let report = match load(sources) {
+        Ok(config) => Report(checks::all(&config, &job_environment(sources, &config)).await),
+        Err(mistakes) => Report(
+            mistakes
+                .0
+                .into_iter()
+                .map(|mistake| {
+                    Finding::fail(
+                        "settings",
+                        mistake,
+                        "mend the setting; `gatehouse config` lists them",
+                    )
+                })
+                .collect(),
+        ),
+    };
+    report.print(as_json);
+    if report.healthy() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,119 @@
+//! What follows from other settings where nobody set it.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::Origin;
+use super::merge::{Found, Merged};
+
+/// Fills in every value that the default file leaves open, and makes paths absolute.
+pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
+    let embedded = text(merged, "storage.logs_bucket").is_empty();
+    let cloud_run = sources.variable("K_SERVICE").is_some();
+
+    absolute(merged, "data_dir");
+    let data_dir = PathBuf::from(text(merged, "data_dir"));
+    fill(
+        merged,
+        "envelope.local_key",
+        below(&data_dir, "keys/local.key"),
+        Origin::Derived("below data_dir".into()),
+    );
+    fill(
+        merged,
+        "plugins.manifest",
+        "plugins/manifest.toml".into(),
+        Origin::Derived("in the working directory".into()),
+    );
+    for key in [
+        "envelope.local_key",
+        "plugins.manifest",
+        "job.work_dir",
+        "agent.claude_bin",
+    ] {
+        absolute(merged, key);
+    }
+
+    let (host, why) = if cloud_run {
+        ("0.0.0.0", "on Cloud Run")
+    } else {
+        ("127.0.0.1", "not on Cloud Run")
+    };
+    let (port, origin) = match sources.variable("PORT") {
+        Some(port) => (port, Origin::Environment("PORT".into())),
+        None => ("8080", Origin::Derived(why.into())),
+    };
+    fill(
+        merged,
+        "server.listen",
+        format!("{host}:{}", port.trim()),
+        origin,
+    );
+
+    let (addresses, why) = if embedded {
+        ("loopback", "embedded")
+    } else {
+        ("deny", "not embedded")
+    };
+    fill(
+        merged,
+        "outbound.private_addresses",
+        addresses.into(),
+        Origin::Derived(why.into()),
+    );
+
+    if text(merged, "log.format") == "auto" {
+        let (format, why) = if std::io::stderr().is_terminal() {
+            ("text", "stderr is a terminal")
+        } else {
+            ("json", "stderr is no terminal")
+        };
+        merged.insert(
+            "log.format".into(),
+            Found {
+                value: format.into(),
+                origin: Origin::Derived(why.into()),
+            },
+        );
+    }
+}
+
+fn text<'a>(merged: &'a Merged, key: &str) -> &'a str {
+    merged
+        .get(key)
+        .and_then(|found| found.value.as_str())
+        .unwrap_or_default()
+}
+
+fn fill(merged: &mut Merged, key: &str, value: String, origin: Origin) {
+    if merged.get(key).is_some_and(|found| {
+        found
+            .value
+            .as_str()
+            .is_some_and(|text| text.trim().is_empty())
+    }) {
+        merged.insert(
+            key.to_owned(),
+            Found {
+                value: Value::String(value),
+                origin,
+            },
+        );
+    }
+}
+
+fn absolute(merged: &mut Merged, key: &str) {
+    if let Some(Value::String(text)) = merged.get_mut(key).map(|found| &mut found.value)
+        && !text.trim().is_empty()
+        && let Ok(path) = std::path::absolute(text.trim())
+        && let Some(path) = path.to_str()
+    {
+        *text = path.to_owned();
+    }
+}
+
+fn below(directory: &Path, name: &str) -> String {
+    directory.join(name).to_string_lossy().into_owned()
+}

@@ -1,0 +1,242 @@
+//! One type per section. `config.default.toml` documents every field; the units here decide what a
+//! value may be.
+#![expect(missing_docs, reason = "config.default.toml documents each field")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::units;
+
+/// `outbound.private_addresses`: which addresses besides public ones callers may make us dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrivateAddresses {
+    /// Public addresses only.
+    Deny,
+    /// Public addresses and 127.0.0.0/8, ::1.
+    Loopback,
+    /// Any address.
+    Allow,
+}
+
+/// `log.format`, resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// One JSON object a line, with the fields that Cloud Logging reads.
+    Json,
+}
+
+/// `[server]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    #[serde(deserialize_with = "units::address")]
+    pub listen: SocketAddr,
+    #[serde(deserialize_with = "units::bytes")]
+    pub body_limit: u64,
+    #[serde(deserialize_with = "units::duration")]
+    pub header_timeout: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub body_timeout: Duration,
+    #[serde(deserialize_with = "units::count")]
+    pub max_connections: u32,
+    #[serde(deserialize_with = "units::duration")]
+    pub heartbeat: Duration,
+    #[serde(deserialize_with = "units::duration_or_zero")]
+    pub disconnect_grace: Duration,
+    #[serde(deserialize_with = "units::duration_or_zero")]
+    pub shutdown_grace: Duration,
+}
+
+/// `[auth]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    #[serde(deserialize_with = "units::secrets")]
+    pub api_keys: Vec<SecretString>,
+    #[serde(deserialize_with = "units::optional_secret")]
+    pub admin_key: Option<SecretString>,
+}
+
+/// `[storage]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    #[serde(deserialize_with = "units::optional")]
+    pub logs_bucket: Option<String>,
+}
+
+/// `[envelope]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    pub local_key: PathBuf,
+    pub accept: Vec<String>,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_size: u64,
+}
+
+/// `[queue]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    #[serde(deserialize_with = "units::count")]
+    pub max_concurrent: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub max_waiting: u32,
+}
+
+/// `[task]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    #[serde(deserialize_with = "units::count")]
+    pub max_turns: u32,
+    #[serde(deserialize_with = "units::count")]
+    pub timeout_minutes: u32,
+    #[serde(deserialize_with = "units::words")]
+    pub allowed_tools: Vec<String>,
+    pub permission_mode: crate::admission::PermissionMode,
+    #[serde(deserialize_with = "units::optional")]
+    pub model: Option<String>,
+    #[serde(deserialize_with = "units::count")]
+    pub max_turns_limit: u32,
+    #[serde(deserialize_with = "units::count")]
+    pub timeout_minutes_limit: u32,
+}
+
+/// `[job]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    #[serde(deserialize_with = "units::optional_path")]
+    pub work_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "units::duration")]
+    pub lease: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub heartbeat: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub pre_command_timeout: Duration,
+    #[serde(deserialize_with = "units::duration_or_zero")]
+    pub cancel_grace: Duration,
+    #[serde(deserialize_with = "units::duration_or_zero")]
+    pub flush_interval: Duration,
+    #[serde(deserialize_with = "units::bytes")]
+    pub flush_size: u64,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_log_size: u64,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_artifact_size: u64,
+    #[serde(deserialize_with = "units::count")]
+    pub max_artifacts: u32,
+}
+
+/// `[agent]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    #[serde(deserialize_with = "units::optional_path")]
+    pub claude_bin: Option<PathBuf>,
+    #[serde(deserialize_with = "units::duration")]
+    pub first_event_timeout: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub idle_timeout: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub after_result_timeout: Duration,
+    #[serde(deserialize_with = "units::duration_or_zero")]
+    pub term_grace: Duration,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_line: u64,
+    #[serde(deserialize_with = "units::duration")]
+    pub decision_timeout: Duration,
+}
+
+/// `[broker]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    #[serde(deserialize_with = "units::url")]
+    pub upstream: url::Url,
+    pub extra_paths: Vec<String>,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_body: u64,
+    #[serde(deserialize_with = "units::count")]
+    pub max_concurrent: u32,
+    #[serde(deserialize_with = "units::duration")]
+    pub connect_timeout: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub read_timeout: Duration,
+}
+
+/// `[isolation]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Isolation {
+    pub minimum: crate::isolation::Level,
+    #[serde(deserialize_with = "units::count")]
+    pub uid_base: u32,
+    #[serde(deserialize_with = "units::count")]
+    pub uid_count: u32,
+    #[serde(deserialize_with = "units::count")]
+    pub max_processes: u32,
+    #[serde(deserialize_with = "units::count")]
+    pub max_open_files: u32,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_file_size: u64,
+}
+
+/// `[plugins]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugins {
+    pub manifest: PathBuf,
+    #[serde(deserialize_with = "units::bytes")]
+    pub memory: u64,
+    #[serde(deserialize_with = "units::duration")]
+    pub time: Duration,
+    #[serde(deserialize_with = "units::bytes")]
+    pub output: u64,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_component_size: u64,
+    #[serde(deserialize_with = "units::count")]
+    pub max_instances: u32,
+    #[serde(deserialize_with = "units::count")]
+    pub max_decisions: u32,
+}
+
+/// `[webhook]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    #[serde(deserialize_with = "units::secrets")]
+    pub secret: Vec<SecretString>,
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
+    #[serde(deserialize_with = "units::durations")]
+    pub retry: Vec<Duration>,
+    #[serde(deserialize_with = "units::count")]
+    pub max_concurrent: u32,
+}
+
+/// `[outbound]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outbound {
+    pub private_addresses: PrivateAddresses,
+    pub allow_http: bool,
+}
+
+/// `[log]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}

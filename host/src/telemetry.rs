@@ -1,1 +1,0 @@
-//! Logs: readable on a terminal, JSON with severity elsewhere.
