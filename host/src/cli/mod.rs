@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
+
 use crate::config::{Config, Sources};
 use crate::{isolation, telemetry};
 
@@ -63,9 +64,17 @@ enum Command {
         task_id: String,
     },
     /// Check this machine and say what to do about what is missing
-    Doctor(doctor::Options),
+    Doctor {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Show every setting in force and where it came from
-    Config(config::Options),
+    Config {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     #[command(hide = true)]
     Guard(guard::GuardArgs),
     #[command(hide = true)]
@@ -83,46 +92,50 @@ pub fn main() -> ExitCode {
         }
     };
     // These two stand between a job and its agent: no configuration, no logs, no runtime.
-    let (sources, command) = match cli.command {
+    let command = match cli.command {
         Command::Guard(args) => return guard::guard(args),
         Command::GuardExec(args) => return guard::exec(args),
-        command => (cli.settings.into_sources(), command),
+        command => command,
     };
-    let sources = match &command {
-        Command::Serve { listen: Some(listen) } => sources.with_flag("server.listen", listen),
-        _ => sources,
-    };
-    let config = match crate::config::load(&sources) {
+    let sources = cli.settings.into_sources();
+    match command {
+        Command::Config { json } => config::run(&sources, json),
+        Command::Doctor { json } => with_runtime(doctor::run(&sources, json)),
+        Command::Run(options) => with_runtime(run::run(options, &sources.environment)),
+        Command::Serve { listen } => {
+            let mut sources = sources;
+            sources.flags.extend(listen.map(|address| ("server.listen".to_owned(), address)));
+            configured(&sources, |config| with_runtime(serve::run(config, &sources)))
+        }
+        Command::RunJob { task_id } => configured(&sources, |config| with_runtime(run_job::run(config, &task_id))),
+        Command::Guard(_) | Command::GuardExec(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Loads the settings and starts the logs before `run`; lists every mistake and runs nothing where
+/// there is one.
+fn configured(sources: &Sources, run: impl FnOnce(Arc<Config>) -> ExitCode) -> ExitCode {
+    let config = match crate::config::load(sources) {
         Ok(config) => Arc::new(config),
         Err(mistakes) => {
-            eprintln!("gatehouse: the configuration is wrong; nothing was started.");
-            for mistake in &mistakes.0 {
-                eprintln!("  - {mistake}");
-            }
+            eprintln!("gatehouse: the configuration is wrong; nothing was started.\n{mistakes}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    if let Err(error) = telemetry::start(&config.log, &sources.environment) {
+    if let Err(error) = telemetry::init(&config.log) {
         eprintln!("gatehouse: {error}");
         return ExitCode::from(EXIT_USAGE);
     }
+    run(config)
+}
+
+fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(command, config, sources)),
+        Ok(runtime) => runtime.block_on(work),
         Err(error) => {
             eprintln!("gatehouse: the runtime cannot start: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-async fn run(command: Command, config: Arc<Config>, sources: Sources) -> ExitCode {
-    match command {
-        Command::Serve { .. } => serve::run(config, &sources).await,
-        Command::Run(options) => run::run(options, &sources.environment).await,
-        Command::RunJob { task_id } => run_job::run(config, &task_id).await,
-        Command::Doctor(options) => doctor::run(config, options).await,
-        Command::Config(options) => config::run(&config, options),
-        Command::Guard(_) | Command::GuardExec(_) => ExitCode::FAILURE,
     }
 }
 
