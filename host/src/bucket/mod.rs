@@ -4,6 +4,8 @@
 //!
 //! Does not know what the objects mean; `task/` and `plugin/` do. Relies on nothing but the disk.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod directory;
 mod watch;
 
@@ -18,6 +20,20 @@ use bytes::Bytes;
 /// Tells one content of an object from every other that stood or will stand under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(pub i64);
+
+impl Generation {
+    /// About when the content was written. Generations are made from the clock: nanoseconds in a
+    /// directory, microseconds in Cloud Storage, which does not promise it. Good enough to tell an
+    /// old object from a fresh one, not for more.
+    pub fn written_at(self) -> Option<jiff::Timestamp> {
+        const NANOSECONDS_OF_1973: i64 = 100_000_000_000_000_000;
+        if self.0 >= NANOSECONDS_OF_1973 {
+            jiff::Timestamp::from_nanosecond(i128::from(self.0)).ok()
+        } else {
+            jiff::Timestamp::from_microsecond(self.0).ok()
+        }
+    }
+}
 
 /// What must hold for a write to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +125,13 @@ pub trait Bucket: fmt::Debug + Send + Sync {
     async fn get(&self, name: &str) -> Result<Option<Object>>;
 
     /// Writes the whole object at once: a reader sees the old content or the new, never a part.
-    async fn put(&self, name: &str, data: Bytes, when: When, durability: Durability) -> Result<Generation>;
+    async fn put(
+        &self,
+        name: &str,
+        data: Bytes,
+        when: When,
+        durability: Durability,
+    ) -> Result<Generation>;
 
     /// Adds to the end of an object that has one writer; creates it where it is absent. A reader may
     /// see a part of what is being added.

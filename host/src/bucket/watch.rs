@@ -25,7 +25,8 @@ impl Watch {
     pub async fn changed(&mut self, at_most: Duration) {
         match &mut self.hints {
             Some(hints) => {
-                if let Ok(Err(_sender_gone)) = tokio::time::timeout(at_most, hints.changed()).await {
+                if let Ok(Err(_sender_gone)) = tokio::time::timeout(at_most, hints.changed()).await
+                {
                     self.hints = None;
                     tokio::time::sleep(at_most).await;
                 }

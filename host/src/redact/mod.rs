@@ -1,32 +1,106 @@
 //! Known secret values, out of every byte that leaves.
 //!
-//! Protects against accidents: a secret printed plain, JSON-escaped, percent-encoded or in base64.
-//! Does not protect against an agent that encodes on purpose. Relies on nothing.
+//! Protects against accidents: a secret printed plain, JSON-escaped, percent-encoded or in base64,
+//! whole or, where it has several lines, line by line ([`forms`]). Does not protect against an agent
+//! that encodes on purpose. Relies on nothing.
+
+mod forms;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use secrecy::SecretString;
+use aho_corasick::{AhoCorasick, MatchKind};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::IgnoredAny;
+
+/// What stands in the place of a secret.
+const REDACTED: &str = "[REDACTED]";
+/// What stands in the place of a line that would be broken without its secret.
+const REDACTED_LINE: &[u8] = br#"{"type":"redacted_line"}"#;
 
 /// Finds the values it was made with and puts `[REDACTED]` in their place.
 #[derive(Clone, Default)]
-pub struct Redactor {}
+pub struct Redactor {
+    finder: Finder,
+}
+
+#[derive(Clone, Default)]
+enum Finder {
+    /// Nothing is secret.
+    #[default]
+    Nothing,
+    /// These forms are.
+    Forms(Arc<AhoCorasick>),
+    /// There are more of them than can be searched for, so anything may be one.
+    Everything,
+}
 
 impl Redactor {
-    /// Knows each value of six characters or more, in every form named above.
-    pub fn new<'a>(_secrets: impl IntoIterator<Item = &'a SecretString>) -> Self {
-        unimplemented!()
+    /// Knows each value of six characters or more, in every form named above. Values that are plain
+    /// words of configuration (`default`, `production`, …) are left out: they would shred the log.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretString>) -> Self {
+        let mut all = BTreeSet::new();
+        for secret in secrets {
+            forms::add(secret.expose_secret(), &mut all);
+        }
+        if all.is_empty() {
+            return Self::default();
+        }
+        let finder = match AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&all)
+        {
+            Ok(found) => Finder::Forms(Arc::new(found)),
+            Err(error) => {
+                tracing::error!(%error, forms = all.len(), "too many secrets to look for: all output is withheld");
+                Finder::Everything
+            }
+        };
+        Self { finder }
     }
 
     /// One line of JSON or text. A JSON line that is none any more afterwards becomes
-    /// `{"type":"redacted_line"}`.
-    pub fn line<'a>(&self, _line: &'a [u8]) -> Cow<'a, [u8]> {
-        unimplemented!()
+    /// `{"type":"redacted_line"}`. Allocates only where something is found.
+    pub fn line<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        let forms = match &self.finder {
+            Finder::Nothing => return Cow::Borrowed(line),
+            Finder::Forms(forms) => forms,
+            Finder::Everything => return Cow::Borrowed(REDACTED_LINE),
+        };
+        if !forms.is_match(line) {
+            return Cow::Borrowed(line);
+        }
+        let mut redacted = Vec::with_capacity(line.len());
+        forms.replace_all_with_bytes(line, &mut redacted, |_, _, out| {
+            out.extend_from_slice(REDACTED.as_bytes());
+            true
+        });
+        if is_json(line) && !is_json(&redacted) {
+            return Cow::Borrowed(REDACTED_LINE);
+        }
+        Cow::Owned(redacted)
     }
 
     /// A sentence, e.g. of an error.
-    pub fn text(&self, _text: &str) -> String {
-        unimplemented!()
+    pub fn text(&self, text: &str) -> String {
+        match &self.finder {
+            Finder::Nothing => text.to_owned(),
+            Finder::Forms(forms) => {
+                let mut redacted = String::with_capacity(text.len());
+                forms.replace_all_with(text, &mut redacted, |_, _, out| {
+                    out.push_str(REDACTED);
+                    true
+                });
+                redacted
+            }
+            Finder::Everything => REDACTED.to_owned(),
+        }
     }
+}
+
+fn is_json(line: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
 impl std::fmt::Debug for Redactor {
@@ -34,3 +108,6 @@ impl std::fmt::Debug for Redactor {
         formatter.write_str("Redactor")
     }
 }
+
+#[cfg(test)]
+mod tests;

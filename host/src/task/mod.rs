@@ -4,21 +4,29 @@
 //! or processes. Relies on `bucket` for compare-and-set and on `webhook::Entry` for what is to be
 //! delivered once a task is over.
 
+mod chunks;
 mod events;
 mod follow;
 mod id;
 mod lease;
+mod line;
+mod listing;
 pub mod names;
 mod record;
 mod report;
+mod settle;
 mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 pub use events::{EventLog, LogLimits};
 pub use follow::{Event, Follower, Step};
 pub use id::{InvalidTaskId, TaskId};
 pub use lease::{Holder, Lease};
 pub use record::{
-    ActionResult, AgentSummary, CancelRequest, Ending, Mode, Phase, Reason, Record, Status, UploadedFile,
+    ActionResult, AgentSummary, CancelRequest, Ending, Mode, Phase, Reason, Record, Status,
+    UploadedFile,
 };
 pub use report::report;
 pub use store::{Finished, ListQuery, Page, TaskError, Tasks, Updated};

@@ -1,5 +1,9 @@
 //! The names of a task's objects, in one place.
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 use super::TaskId;
 
 /// `sessions/{id}/metadata.json`
@@ -46,4 +50,99 @@ pub fn artifacts(id: &TaskId) -> String {
 /// `outbox/{id}.json`
 pub fn outbox(id: &TaskId) -> String {
     format!("outbox/{id}.json")
+}
+
+/// The first sequence number of a chunk, by its full name; none where the name is no chunk's.
+pub(super) fn first_of(chunk: &str) -> Option<u64> {
+    let (_, name) = chunk.rsplit_once('/')?;
+    let digits = name.strip_suffix(".jsonl")?;
+    if digits.len() != 12 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// The task of an object below `tasks/`.
+pub(super) fn task_of_transient(name: &str) -> Option<TaskId> {
+    let (id, _) = name.strip_prefix("tasks/")?.split_once('/')?;
+    id.parse().ok()
+}
+
+/// `index/{yyyy-mm-dd}/`, by UTC.
+pub(super) fn index_day(day: Date) -> String {
+    format!("index/{day}/")
+}
+
+/// `index/{yyyy-mm-dd}/{time}-{id}`, where `time` is the microseconds that were left of the day,
+/// 11 digits: in byte order the newest of a day comes first.
+pub(super) fn index(created_at: Timestamp, id: &TaskId) -> String {
+    const LAST_OF_DAY: i64 = 86_400_000_000 - 1;
+    let left = LAST_OF_DAY - created_at.as_microsecond().rem_euclid(LAST_OF_DAY + 1);
+    format!("{}{left:011}-{id}", index_day(day_of(created_at)))
+}
+
+/// The day of an index entry.
+pub(super) fn day_of_index(name: &str) -> Option<Date> {
+    name.strip_prefix("index/")?.split_once('/')?.0.parse().ok()
+}
+
+/// The task of an index entry.
+pub(super) fn task_of_index(name: &str) -> Option<TaskId> {
+    name.rsplit_once('/')?.1.split_once('-')?.1.parse().ok()
+}
+
+/// The UTC day of a moment.
+pub(super) fn day_of(at: Timestamp) -> Date {
+    TimeZone::UTC.to_datetime(at).date()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_known_by_its_twelve_digits_even_where_the_task_begins_with_digits() {
+        let id: TaskId = "12345678-1".parse().unwrap();
+        assert_eq!(chunk(&id, 7), "sessions/12345678-1/000000000007.jsonl");
+        assert_eq!(first_of(&chunk(&id, 1_234_567)), Some(1_234_567));
+        for other in [
+            record(&id),
+            decisions(&id),
+            "sessions/x/007.jsonl".to_owned(),
+        ] {
+            assert_eq!(first_of(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn newer_tasks_of_a_day_come_first_in_the_index() {
+        let id: TaskId = "a-b".parse().unwrap();
+        let at = |text: &str| index(text.parse().unwrap(), &id);
+        assert_eq!(
+            at("2026-11-23T00:00:00Z"),
+            "index/2026-11-23/86399999999-a-b"
+        );
+        assert_eq!(
+            at("2026-11-23T23:59:59.999999999Z"),
+            "index/2026-11-23/00000000000-a-b"
+        );
+        assert!(at("2026-11-23T12:00:00.000002Z") < at("2026-11-23T12:00:00.000001Z"));
+        let name = at("2026-11-23T12:00:00Z");
+        assert_eq!(task_of_index(&name), Some(id.clone()));
+        assert_eq!(day_of_index(&name), Some("2026-11-23".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_task_of_a_transient_object_is_read_off_its_name() {
+        let id: TaskId = "x".parse().unwrap();
+        assert_eq!(task_of_transient(&payload(&id)), Some(id));
+        assert_eq!(task_of_transient("tasks/.."), None);
+        assert_eq!(task_of_transient("sessions/x/metadata.json"), None);
+    }
 }

@@ -1,11 +1,16 @@
 //! Records in the bucket: created once, changed by compare-and-set, ended once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
-use super::{Ending, Follower, Record, Status, TaskId};
-use crate::bucket::{Bucket, BucketError};
+use super::{CancelRequest, Ending, Follower, Phase, Record, Status, TaskId, chunks, names};
+use crate::bucket::{Bucket, BucketError, Durability, Generation, When};
+
+/// How often [`Tasks::update`] tries.
+const UPDATE_TRIES: u32 = 100;
 
 /// Why a record could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -86,59 +91,231 @@ impl Tasks {
 
     /// Stores the sealed payload, then the record, then the index entry, each only if absent.
     /// After it returns, the task survives any crash.
-    pub async fn create(&self, _record: &Record, _payload: Bytes) -> Result<(), TaskError> {
-        unimplemented!()
+    ///
+    /// An id is taken where a payload or a record has it; nothing of the task that has it is touched.
+    pub async fn create(&self, record: &Record, payload: Bytes) -> Result<(), TaskError> {
+        let id = &record.task_id;
+        let payload_name = names::payload(id);
+        let stored = match self
+            .bucket
+            .put(&payload_name, payload, When::Absent, Durability::Synced)
+            .await
+        {
+            Err(BucketError::Conflict(_)) => return Err(TaskError::Taken(id.clone())),
+            other => other?,
+        };
+        let record_name = names::record(id);
+        match self
+            .bucket
+            .put(
+                &record_name,
+                encode(record)?,
+                When::Absent,
+                Durability::Synced,
+            )
+            .await
+        {
+            Ok(_) => {}
+            Err(BucketError::Conflict(_)) => {
+                // A task that is over keeps its record, and only that.
+                self.bucket
+                    .delete(&payload_name, When::Matches(stored))
+                    .await?;
+                return Err(TaskError::Taken(id.clone()));
+            }
+            Err(failure) => return self.was_stored_after_all(record, failure, stored).await,
+        }
+        self.enter_in_index(record).await
+    }
+
+    /// The storage failed while it stored the record; its answer may have been lost only.
+    async fn was_stored_after_all(
+        &self,
+        record: &Record,
+        failure: BucketError,
+        payload: Generation,
+    ) -> Result<(), TaskError> {
+        match self.get(&record.task_id).await {
+            Ok(Some(found)) if found == *record => return self.enter_in_index(record).await,
+            Ok(_) => {
+                // Not ours: the payload has no purpose. Where this fails too, `unfinished` deletes it.
+                let name = names::payload(&record.task_id);
+                if let Err(error) = self.bucket.delete(&name, When::Matches(payload)).await {
+                    tracing::warn!(task = %record.task_id, %error, "a payload without a record is left behind");
+                }
+            }
+            // Unknown; `unfinished` finds out.
+            Err(_) => {}
+        }
+        Err(failure.into())
+    }
+
+    /// Safe to repeat.
+    pub(super) async fn enter_in_index(&self, record: &Record) -> Result<(), TaskError> {
+        let name = names::index(record.created_at, &record.task_id);
+        match self
+            .bucket
+            .put(&name, Bytes::new(), When::Absent, Durability::Synced)
+            .await
+        {
+            Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The record, if there is one.
-    pub async fn get(&self, _id: &TaskId) -> Result<Option<Record>, TaskError> {
-        unimplemented!()
+    pub async fn get(&self, id: &TaskId) -> Result<Option<Record>, TaskError> {
+        Ok(self.read(id).await?.map(|(record, _)| record))
+    }
+
+    async fn read(&self, id: &TaskId) -> Result<Option<(Record, Generation)>, TaskError> {
+        let Some(object) = self.bucket.get(&names::record(id)).await? else {
+            return Ok(None);
+        };
+        let record = serde_json::from_slice(&object.data).map_err(|error| TaskError::Damaged {
+            id: id.clone(),
+            detail: error.to_string(),
+        })?;
+        Ok(Some((record, object.generation)))
     }
 
     /// The sealed payload, while the task is not over.
-    pub async fn payload(&self, _id: &TaskId) -> Result<Option<Bytes>, TaskError> {
-        unimplemented!()
+    pub async fn payload(&self, id: &TaskId) -> Result<Option<Bytes>, TaskError> {
+        Ok(self
+            .bucket
+            .get(&names::payload(id))
+            .await?
+            .map(|object| object.data))
     }
 
     /// Changes the record by compare-and-set; `change` may run several times and says whether it
     /// wants its change written. A terminal record is never changed.
+    ///
+    /// Where others keep changing the record in between, it gives up with
+    /// [`BucketError::Conflict`] after some seconds.
     pub async fn update(
         &self,
-        _id: &TaskId,
-        _change: impl FnMut(&mut Record) -> bool + Send,
+        id: &TaskId,
+        mut change: impl FnMut(&mut Record) -> bool + Send,
     ) -> Result<Updated, TaskError> {
-        unimplemented!()
+        let mut tries = 0;
+        loop {
+            let (before, generation) = self
+                .read(id)
+                .await?
+                .ok_or_else(|| TaskError::Unknown(id.clone()))?;
+            let mut record = before.clone();
+            if before.status.is_terminal() || !change(&mut record) {
+                return Ok(Updated {
+                    record: before,
+                    changed: false,
+                });
+            }
+            let data = encode(&record)?;
+            match self
+                .bucket
+                .put(
+                    &names::record(id),
+                    data,
+                    When::Matches(generation),
+                    Durability::Synced,
+                )
+                .await
+            {
+                Ok(_) => {
+                    return Ok(Updated {
+                        record,
+                        changed: true,
+                    });
+                }
+                Err(BucketError::Conflict(_)) if tries < UPDATE_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(jitter(tries)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Notes that somebody wants the end of the task. The job sees it by watching its record.
-    pub async fn request_cancel(&self, _id: &TaskId, _by: &str) -> Result<Updated, TaskError> {
-        unimplemented!()
+    /// Unchanged where the task is over or somebody asked before.
+    pub async fn request_cancel(&self, id: &TaskId, by: &str) -> Result<Updated, TaskError> {
+        let request = CancelRequest {
+            at: Timestamp::now(),
+            by: by.to_owned(),
+        };
+        self.update(id, |record| {
+            let first = record.cancel.is_none();
+            record.cancel.get_or_insert_with(|| request.clone());
+            first
+        })
+        .await
     }
 
-    /// Makes the record terminal, unless it is already, and settles it.
-    pub async fn finish(&self, _id: &TaskId, _ending: Ending) -> Result<Finished, TaskError> {
-        unimplemented!()
-    }
-
-    /// What follows from a terminal record, safe to repeat after a crash: the outbox entry where a
-    /// report is due (create-if-absent), then everything below `tasks/{id}/` goes.
-    pub async fn settle(&self, _record: &Record) -> Result<(), TaskError> {
-        unimplemented!()
-    }
-
-    /// Records with something left to do, oldest first: those with an object below `tasks/`. A
-    /// payload without a record that is older than a minute was never accepted and is deleted.
-    pub async fn unfinished(&self) -> Result<Vec<Record>, TaskError> {
-        unimplemented!()
-    }
-
-    /// A page of records, newest first.
-    pub async fn list(&self, _query: &ListQuery) -> Result<Page, TaskError> {
-        unimplemented!()
+    /// Makes the record terminal, unless it is already, and settles it. Where settling fails, the
+    /// record is terminal all the same: call it again.
+    pub async fn finish(&self, id: &TaskId, ending: Ending) -> Result<Finished, TaskError> {
+        let last_sequence = match ending.last_sequence {
+            Some(last) => last,
+            None => chunks::end(self.bucket.as_ref(), id).await?.last_sequence,
+        };
+        let updated = self
+            .update(id, |record| {
+                end(record, &ending, last_sequence, Timestamp::now());
+                true
+            })
+            .await?;
+        self.settle(&updated.record).await?;
+        let record = Box::new(updated.record);
+        Ok(if updated.changed {
+            Finished::ByUs(record)
+        } else {
+            Finished::Before(record)
+        })
     }
 
     /// Reads the task's events after the given sequence number, and then its end.
     pub fn follow(&self, id: &TaskId, after: u64) -> Follower {
         Follower::new(self.clone(), id.clone(), after)
     }
+}
+
+fn encode(record: &Record) -> Result<Bytes, TaskError> {
+    serde_json::to_vec_pretty(record)
+        .map(Bytes::from)
+        .map_err(|error| TaskError::Damaged {
+            id: record.task_id.clone(),
+            detail: error.to_string(),
+        })
+}
+
+fn end(record: &mut Record, ending: &Ending, last_sequence: u64, now: Timestamp) {
+    // A clock that was set back does not let a task end before it began.
+    let completed_at = now.max(record.started_at.unwrap_or(record.created_at));
+    record.status = ending.status;
+    record.phase = Phase::Ended;
+    record.reason = ending.reason;
+    record.exit_code = Some(ending.exit_code);
+    record.error.clone_from(&ending.error);
+    record.agent.clone_from(&ending.agent);
+    record.actions.clone_from(&ending.actions);
+    record.uploaded_files.clone_from(&ending.uploaded_files);
+    record.completed_at = Some(completed_at);
+    record.last_sequence = Some(last_sequence);
+    if ending.status == Status::Cancelled {
+        record.cancelled_at = Some(
+            record
+                .cancel
+                .as_ref()
+                .map_or(completed_at, |cancel| cancel.at),
+        );
+    }
+}
+
+/// Some time below 1, 2, 4, … 64 ms, so that those who collided do not do it again in step.
+fn jitter(tries: u32) -> Duration {
+    let longest = 1_000_u64 << tries.saturating_sub(1).min(6);
+    // Without randomness it waits the whole time, which is right if slow.
+    let random = getrandom::u64().map_or(longest, |random| random % longest);
+    Duration::from_micros(random)
 }

@@ -1,0 +1,326 @@
+//! What a bucket's directory looks like on the disk, in blocking calls.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::folders::{self, is_absent};
+use super::generation::{after, generation, stamp};
+use super::names::Name;
+use crate::bucket::{BucketError, Durability, Generation, Object, Result, Uploaded, When};
+
+/// A temporary file of a process that is gone may be removed after this.
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
+/// A directory may vanish between making and using it, when somebody deletes its last object just
+/// then. More often than this in a row it does not.
+const VANISHED_LIMIT: u32 = 16;
+/// Bytes read at once in an upload.
+const UPLOAD_STEP: usize = 128 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    root: PathBuf,
+}
+
+impl Disk {
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+        make(root)?;
+        let disk = Self {
+            root: root.canonicalize()?,
+        };
+        make(&disk.root.join(".temp"))?;
+        make(&disk.root.join(".locks"))?;
+
+        let probe = disk.temporary()?;
+        let odd = Generation(1_700_000_000_123_456_789);
+        stamp(probe.as_file(), odd)?;
+        if generation(&probe.as_file().metadata()?) != odd {
+            let text = format!(
+                "the file system of {} does not keep times to the nanosecond",
+                disk.root.display()
+            );
+            return Err(io::Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok(disk)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Their names begin with the process id of their maker.
+    pub(super) fn remove_left_overs(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join(".temp"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let maker = name
+                .to_str()
+                .and_then(|name| name.split_once('-'))
+                .map(|(pid, _)| pid);
+            let alive = maker.is_some_and(|pid| Path::new("/proc").join(pid).exists());
+            let old = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT_OVER_AFTER));
+            if old && !alive && fs::remove_file(entry.path()).is_ok() {
+                tracing::info!(file = %entry.path().display(), "removed a half-written file of a dead process");
+            }
+        }
+        Ok(())
+    }
+
+    /// The open file and what was known of it then; none where no object stands.
+    pub(super) fn open_object(&self, name: &Name) -> Result<Option<(File, Metadata)>> {
+        let opened = File::open(name.below(&self.root)).and_then(|file| {
+            let metadata = file.metadata()?;
+            Ok((file, metadata))
+        });
+        match opened {
+            Ok((file, metadata)) => Ok(metadata.is_file().then_some((file, metadata))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(failed(name)(error)),
+        }
+    }
+
+    pub(super) fn get(&self, name: &Name) -> Result<Option<Object>> {
+        let Some((mut file, metadata)) = self.open_object(name)? else {
+            return Ok(None);
+        };
+        let mut data = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        file.read_to_end(&mut data).map_err(failed(name))?;
+        Ok(Some(Object {
+            data: data.into(),
+            generation: generation(&metadata),
+        }))
+    }
+
+    pub(super) fn put(
+        &self,
+        name: &Name,
+        data: &[u8],
+        when: When,
+        durability: Durability,
+    ) -> Result<Generation> {
+        let mut temp = self.temporary().map_err(failed(name))?;
+        temp.write_all(data).map_err(failed(name))?;
+        self.publish(name, temp, when, durability)
+    }
+
+    pub(super) fn upload(&self, name: &Name, mut file: File, limit: u64) -> Result<Uploaded> {
+        let mut temp = self.temporary().map_err(failed(name))?;
+        let mut hash = Sha256::new();
+        let mut size = 0_u64;
+        let mut step = vec![0; UPLOAD_STEP];
+        loop {
+            let read = match file.read(&mut step) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other.map_err(failed(name))?,
+            };
+            let part = step.get(..read).unwrap_or_default();
+            if part.is_empty() {
+                break;
+            }
+            size += part.len() as u64;
+            if size > limit {
+                return Err(BucketError::TooLarge {
+                    name: name.as_str().to_owned(),
+                    limit,
+                });
+            }
+            hash.update(part);
+            temp.write_all(part).map_err(failed(name))?;
+        }
+        self.publish(name, temp, When::Always, Durability::Synced)?;
+        Ok(Uploaded {
+            size,
+            sha256: hex::encode(hash.finalize()),
+        })
+    }
+
+    pub(super) fn append(&self, name: &Name, data: &[u8]) -> Result<()> {
+        let path = name.below(&self.root);
+        let open = || {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+        };
+        let mut file = self.in_directory_of(&path, open).map_err(failed(name))?;
+        let before = file
+            .metadata()
+            .map(|metadata| generation(&metadata))
+            .map_err(failed(name))?;
+        file.write_all(data).map_err(failed(name))?;
+        stamp(&file, after(before)).map_err(failed(name))
+    }
+
+    pub(super) fn delete(&self, name: &Name, when: When) -> Result<bool> {
+        let path = name.below(&self.root);
+        let lock = self.lock(name).map_err(failed(name))?;
+        let Some(present) = self.present(name)? else {
+            return Ok(false);
+        };
+        let wanted = match when {
+            When::Always => true,
+            When::Matches(generation) => present == generation,
+            When::Absent => false,
+        };
+        if !wanted {
+            return Err(BucketError::Conflict(name.as_str().to_owned()));
+        }
+        // Before the object goes, so that whoever makes it anew sees the mark.
+        let deleted = lock
+            .metadata()
+            .map(|metadata| generation(&metadata))
+            .map_err(failed(name))?;
+        stamp(&lock, deleted.max(present)).map_err(failed(name))?;
+        fs::remove_file(&path).map_err(failed(name))?;
+        folders::remove_empty_parents(&self.root, &path);
+        Ok(true)
+    }
+
+    /// Puts a finished temporary file under its name.
+    fn publish(
+        &self,
+        name: &Name,
+        mut temp: NamedTempFile,
+        when: When,
+        durability: Durability,
+    ) -> Result<Generation> {
+        let path = name.below(&self.root);
+        let conflict = || BucketError::Conflict(name.as_str().to_owned());
+        let _lock = match when {
+            When::Absent => None,
+            When::Matches(_) | When::Always => Some(self.lock(name).map_err(failed(name))?),
+        };
+        let generation = loop {
+            let present = self.present(name)?;
+            match when {
+                When::Absent if present.is_some() => return Err(conflict()),
+                When::Matches(wanted) if present != Some(wanted) => return Err(conflict()),
+                _ => {}
+            }
+            let deleted = self.last_deleted(name).map_err(failed(name))?;
+            let generation = after(present.unwrap_or(deleted).max(deleted));
+            stamp(temp.as_file(), generation).map_err(failed(name))?;
+            if durability == Durability::Synced {
+                temp.as_file().sync_all().map_err(failed(name))?;
+            }
+            match self.rename(temp, &path, present.is_some()) {
+                Ok(()) => break generation,
+                Err((error, unplaced)) if error.kind() == ErrorKind::AlreadyExists => {
+                    if when == When::Absent {
+                        return Err(conflict());
+                    }
+                    // Created without the lock since we looked: look again.
+                    temp = unplaced;
+                }
+                Err((error, _)) => return Err(failed(name)(error)),
+            }
+        };
+        if durability == Durability::Synced {
+            match folders::sync(path.parent().unwrap_or(&self.root)) {
+                // Somebody deleted the object since, and with it the directory.
+                Err(error) if is_absent(&error) => {}
+                other => other.map_err(failed(name))?,
+            }
+        }
+        Ok(generation)
+    }
+
+    fn rename(
+        &self,
+        temp: NamedTempFile,
+        path: &Path,
+        replace: bool,
+    ) -> std::result::Result<(), (io::Error, NamedTempFile)> {
+        let mut unplaced = temp;
+        for _ in 0..VANISHED_LIMIT {
+            let placed = if replace {
+                unplaced.persist(path)
+            } else {
+                unplaced.persist_noclobber(path)
+            };
+            match placed {
+                Ok(_file) => return Ok(()),
+                Err(error) if error.error.kind() == ErrorKind::NotFound => {
+                    unplaced = error.file;
+                    let parent = path.parent().unwrap_or(&self.root);
+                    if let Err(error) = folders::make(&self.root, parent) {
+                        return Err((error, unplaced));
+                    }
+                }
+                Err(error) => return Err((error.error, error.file)),
+            }
+        }
+        Err((ErrorKind::NotFound.into(), unplaced))
+    }
+
+    fn in_directory_of<T>(&self, path: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        for _ in 0..VANISHED_LIMIT {
+            match work() {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    folders::make(&self.root, path.parent().unwrap_or(&self.root))?;
+                }
+                other => return other,
+            }
+        }
+        Err(ErrorKind::NotFound.into())
+    }
+
+    fn present(&self, name: &Name) -> Result<Option<Generation>> {
+        match fs::metadata(name.below(&self.root)) {
+            Ok(metadata) => Ok(Some(generation(&metadata))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(failed(name)(error)),
+        }
+    }
+
+    fn temporary(&self) -> io::Result<NamedTempFile> {
+        let prefix = format!("{}-", std::process::id());
+        tempfile::Builder::new()
+            .prefix(&prefix)
+            .rand_bytes(12)
+            .tempfile_in(self.root.join(".temp"))
+    }
+
+    fn lock_path(&self, name: &Name) -> PathBuf {
+        self.root.join(format!(".locks/{:02x}", name.shard()))
+    }
+
+    /// Waits for the name's lock, which is free again when the file is dropped.
+    fn lock(&self, name: &Name) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.lock_path(name))?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    /// No object under this name's lock that is gone had a greater generation.
+    fn last_deleted(&self, name: &Name) -> io::Result<Generation> {
+        match fs::metadata(self.lock_path(name)) {
+            Ok(metadata) => Ok(generation(&metadata)),
+            Err(error) if is_absent(&error) => Ok(Generation(0)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn failed(name: &Name) -> impl Fn(io::Error) -> BucketError {
+    move |source| BucketError::Io {
+        name: name.as_str().to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,217 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn redactor(secrets: &[&str]) -> Redactor {
+    let secrets: Vec<SecretString> = secrets
+        .iter()
+        .map(|secret| SecretString::from(*secret))
+        .collect();
+    Redactor::new(&secrets)
+}
+
+fn line(redactor: &Redactor, line: &str) -> String {
+    String::from_utf8(redactor.line(line.as_bytes()).into_owned()).unwrap()
+}
+
+#[test]
+fn a_secret_is_replaced_wherever_it_stands() {
+    let redactor = redactor(&["hunter22", "s3cr/t \"ü\""]);
+    assert_eq!(
+        redactor.text("x hunter22, hunter22"),
+        "x [REDACTED], [REDACTED]"
+    );
+    assert_eq!(
+        line(&redactor, r#"{"a":"hunter22"}"#),
+        r#"{"a":"[REDACTED]"}"#
+    );
+    assert_eq!(
+        line(&redactor, &json!({ "a": "s3cr/t \"ü\"" }).to_string()),
+        r#"{"a":"[REDACTED]"}"#
+    );
+    assert_eq!(
+        line(&redactor, r#"{"a":"s3cr\/t \"\u00FC\""}"#),
+        r#"{"a":"[REDACTED]"}"#
+    );
+    assert_eq!(
+        redactor.text("?q=s3cr%2Ft%20%22%C3%BC%22&"),
+        "?q=[REDACTED]&"
+    );
+    assert_eq!(redactor.text("?q=s3cr%2ft+%22%c3%bc%22&"), "?q=[REDACTED]&");
+    let nested = json!({ "output": json!({ "a": "s3cr/t \"ü\"" }).to_string() }).to_string();
+    assert!(!line(&redactor, &nested).contains("s3cr"));
+}
+
+#[test]
+fn what_holds_no_secret_is_not_copied() {
+    let redactor = redactor(&["hunter22"]);
+    assert!(matches!(
+        redactor.line(b"{\"hunter2\":\"hunter\"}"),
+        Cow::Borrowed(_)
+    ));
+    assert!(matches!(
+        Redactor::default().line(b"hunter22"),
+        Cow::Borrowed(b"hunter22")
+    ));
+}
+
+#[test]
+fn a_json_line_that_would_break_is_withheld() {
+    let redactor = redactor(&["123456", r#"":"x","#]);
+    assert_eq!(
+        line(&redactor, r#"{"n":123456}"#),
+        r#"{"type":"redacted_line"}"#
+    );
+    assert_eq!(
+        line(&redactor, r#"{"a":"x","b":1}"#),
+        r#"{"type":"redacted_line"}"#
+    );
+    assert_eq!(line(&redactor, "no json: 123456"), "no json: [REDACTED]");
+}
+
+#[test]
+fn the_longest_of_overlapping_secrets_is_taken() {
+    let redactor = redactor(&["abcdef", "abcdefghij"]);
+    assert_eq!(
+        redactor.text("abcdefghij abcdefgh"),
+        "[REDACTED] [REDACTED]gh"
+    );
+}
+
+#[test]
+fn short_values_and_common_words_are_left_alone() {
+    let redactor = redactor(&["abcde", "", "Production", "true"]);
+    assert_eq!(
+        redactor.text("abcde Production true"),
+        "abcde Production true"
+    );
+    assert!(matches!(redactor.finder, Finder::Nothing));
+}
+
+#[test]
+fn a_key_is_found_line_by_line() {
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\r\nAQEFAASCBKcwggSjAgEAAoIB\nshort\n-----END KEY-----\n";
+    let redactor = redactor(&[key]);
+    assert_eq!(
+        redactor.text("> MIIEvQIBADANBgkqhkiG9w0B <"),
+        "> [REDACTED] <"
+    );
+    assert_eq!(redactor.text("short"), "short");
+    assert_eq!(
+        line(&redactor, &json!({ "file": key }).to_string()),
+        r#"{"file":"[REDACTED]"}"#
+    );
+    assert_eq!(
+        line(&redactor, &json!({ "file": key.trim() }).to_string()),
+        r#"{"file":"[REDACTED]"}"#
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_pass_through() {
+    let redactor = redactor(&["hunter22"]);
+    assert_eq!(
+        redactor.line(b"\xff hunter22 \xe2\x82").as_ref(),
+        b"\xff [REDACTED] \xe2\x82"
+    );
+}
+
+#[test]
+fn debug_shows_nothing() {
+    assert_eq!(format!("{:?}", redactor(&["hunter22"])), "Redactor");
+}
+
+/// Values as people use them, and awkward ones. Brackets and capitals are left out so that no value
+/// can be part of `[REDACTED]`.
+fn secret() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z0-9]{6,40}",
+        "[a-z0-9/+=_.~!*'();:@&$,?#<> \\\\\"\t-]{8,60}",
+        "[a-zäöü€😀\u{1}\u{7f}]{6,30}",
+        proptest::collection::vec("[a-z0-9+/=]{16,64}", 2..5).prop_map(|lines| lines.join("\n")),
+    ]
+    .prop_filter("known and long enough", |secret| {
+        secret.trim().chars().count() >= 6
+            && !matches!(
+                Redactor::new([&secret.as_str().into()]).finder,
+                Finder::Nothing
+            )
+    })
+}
+
+/// The content of the JSON string, as JavaScript writes it.
+fn escaped(value: &str) -> String {
+    let quoted = Value::from(value).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+fn python_json(value: &str) -> String {
+    let mut out = String::new();
+    for unit in escaped(value).encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte < 0x7f => out.push(char::from(byte)),
+            _ => out.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    out
+}
+
+fn percent_all(value: &str, upper: bool) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if upper => format!("%{byte:02X}"),
+        _ => format!("%{byte:02x}"),
+    };
+    value.bytes().map(encode).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_form_of_a_secret_survives(secret in secret(), before in "[A-Z]{0,9}", after in "[A-Z]{0,9}") {
+        let redactor = Redactor::new([&SecretString::from(secret.as_str())]);
+        let whole = format!("{before}{secret}{after}");
+        for form in [
+            secret.clone(),
+            secret.trim().to_owned(),
+            escaped(&secret),
+            escaped(&secret).replace('/', "\\/"),
+            python_json(&secret),
+            python_json(&secret).replace("\\u007f", "\u{7f}"),
+            percent_all(&secret, true),
+            percent_all(&secret, false),
+            percent_all(&secret, true).replace("%20", "+"),
+        ] {
+            let text = format!("{before}{form}{after}");
+            prop_assert!(!redactor.text(&text).contains(&form), "{:?}", form);
+            prop_assert!(redactor.text(&text).contains(REDACTED), "{:?}", form);
+        }
+
+        let event = json!({ "a": whole, "b": [format!("{before} {secret}")] }).to_string();
+        let redacted = redactor.line(event.as_bytes());
+        let parsed: Value = serde_json::from_slice(&redacted).expect("still JSON");
+        prop_assert!(!parsed.to_string().contains(&escaped(&secret)));
+
+        // In base64 no group of four that holds only the secret's bytes is left.
+        for encoded in [STANDARD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+            let redacted = redactor.text(&encoded);
+            let first = before.len().div_ceil(3) * 4;
+            let last = (before.len() + secret.len()) / 3 * 4;
+            if last >= first + 8 {
+                prop_assert!(!redacted.contains(&encoded[first..last]), "{} in {}", &encoded[first..last], redacted);
+            }
+            prop_assert!(redacted.contains(REDACTED));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Pages of records, newest first, from the index.
+//!
+//! The index is a folder per day whose entries are sorted newest first, so a page costs one listing
+//! per day that it touches and one read per record that it looks at. Both are bounded: a page may be
+//! short, even empty, and still name a next one.
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::{ListQuery, Page, Record, TaskError, Tasks, names};
+use crate::bucket::Entry;
+
+/// Records looked at for one page, where a status is asked for that few have.
+const RECORDS_LIMIT: usize = 1000;
+/// Days looked at for one page.
+const DAYS_LIMIT: usize = 100;
+/// Records looked at in one round, and at once in it.
+const ROUND: usize = 64;
+const CONCURRENT: usize = 16;
+
+/// Everything after this place in the index was not looked at yet.
+struct Place {
+    day: Date,
+    /// Name of an entry of that day.
+    after: Option<String>,
+}
+
+impl Place {
+    /// `{yyyy-mm-dd}` or `{yyyy-mm-dd}.{time}-{id}`: needs no escaping in a URL.
+    fn parse(cursor: &str) -> Option<Self> {
+        let (day, entry) = match cursor.split_once('.') {
+            Some((day, entry)) => (day, Some(entry)),
+            None => (cursor, None),
+        };
+        let day = day.parse().ok()?;
+        let after = match entry {
+            Some(entry) => {
+                let name = format!("{}{entry}", names::index_day(day));
+                names::task_of_index(&name)?;
+                Some(name)
+            }
+            None => None,
+        };
+        Some(Self { day, after })
+    }
+
+    fn cursor(&self) -> String {
+        let entry = self.after.as_deref().and_then(|name| name.rsplit_once('/'));
+        entry.map_or_else(
+            || self.day.to_string(),
+            |(_, entry)| format!("{}.{entry}", self.day),
+        )
+    }
+}
+
+impl Tasks {
+    /// A page of records, newest first. A cursor that is none of ours names an empty page.
+    pub async fn list(&self, query: &ListQuery) -> Result<Page, TaskError> {
+        let mut place = match &query.cursor {
+            Some(cursor) => match Place::parse(cursor) {
+                Some(place) => place,
+                None => return Ok(Page::default()),
+            },
+            // The clock of whoever created a task may be ahead of ours.
+            None => Place {
+                day: names::day_of(Timestamp::now()).saturating_add(jiff::Span::new().days(1)),
+                after: None,
+            },
+        };
+        let oldest = self.bucket().list("index/", None, 1).await?;
+        let Some(oldest) = oldest
+            .first()
+            .and_then(|entry| names::day_of_index(&entry.name))
+        else {
+            return Ok(Page::default());
+        };
+
+        let mut tasks = Vec::new();
+        let (mut records_left, mut days_left) = (RECORDS_LIMIT, DAYS_LIMIT);
+        while place.day >= oldest {
+            if tasks.len() >= query.limit || records_left == 0 || days_left == 0 {
+                return Ok(Page {
+                    tasks,
+                    next: Some(place.cursor()),
+                });
+            }
+            // With a status, how many have to be looked at is not known.
+            let wanted = if query.status.is_some() {
+                ROUND
+            } else {
+                query.limit - tasks.len()
+            };
+            let round = wanted.min(ROUND).min(records_left);
+            let entries = self
+                .bucket()
+                .list(&names::index_day(place.day), place.after.as_deref(), round)
+                .await?;
+            let is_last_of_day = entries.len() < round;
+            records_left -= entries.len();
+
+            for (entry, record) in self.records_of(entries).await? {
+                if tasks.len() >= query.limit {
+                    return Ok(Page {
+                        tasks,
+                        next: Some(place.cursor()),
+                    });
+                }
+                place.after = Some(entry.name);
+                let wanted =
+                    |record: &Record| query.status.is_none_or(|status| record.status == status);
+                tasks.extend(record.filter(wanted));
+            }
+            if is_last_of_day {
+                days_left -= 1;
+                let Ok(yesterday) = place.day.yesterday() else {
+                    break;
+                };
+                place = Place {
+                    day: yesterday,
+                    after: None,
+                };
+            }
+        }
+        Ok(Page { tasks, next: None })
+    }
+
+    /// The records of index entries, in the same order; none where an entry leads to no record.
+    async fn records_of(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<(Entry, Option<Record>)>, TaskError> {
+        futures::stream::iter(entries)
+            .map(|entry| async move {
+                let record = match names::task_of_index(&entry.name) {
+                    Some(id) => match self.get(&id).await {
+                        Err(TaskError::Damaged { id, detail }) => {
+                            tracing::warn!(task = %id, detail, "a damaged record is left out of the list");
+                            None
+                        }
+                        other => other?,
+                    },
+                    None => None,
+                };
+                let is_its_entry = |record: &Record| names::index(record.created_at, &record.task_id) == entry.name;
+                Ok((entry.clone(), record.filter(is_its_entry)))
+            })
+            .buffered(CONCURRENT)
+            .try_collect()
+            .await
+    }
+}
