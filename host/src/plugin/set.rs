@@ -1,154 +1,361 @@
 //! One immutable set of loaded plugins, in the manifest's order.
 
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use super::{Decision, OutcomeView, PluginError, TaskView, ToolCall};
+use super::answer::{self, Judgement};
+use super::load::Loader;
+use super::loaded::LoadedPlugin;
+use super::manifest::{Enforcement, OnError};
+use super::verdict::{
+    ActionRun, Capabilities, OptionsRefused, Rejection, Ruling, Validation, Verdict,
+};
+use super::{
+    Artifacts, Decision, OutcomeView, PluginError, TaskState, TaskView, ToolCall, Workspace,
+};
 use crate::bucket::Bucket;
 use crate::config::Config;
-use crate::task::{TaskId, UploadedFile};
+use crate::wasm::{Reach, World};
+
+/// Characters of the agent's own names in a decision; it chooses those of MCP tools.
+const NAME: usize = 256;
 
 /// A loaded set.
 #[derive(Debug)]
-pub struct PluginSet {}
-
-/// What the validators made of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Validation {
-    /// Nothing against it.
-    Accept,
-    /// A JSON Merge Patch on the request, to be checked again.
-    Amend(Value),
-    /// It is refused.
-    Reject(Rejection),
-}
-
-/// A validator's refusal.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rejection {
-    /// Its stable code.
-    pub code: String,
-    /// What was expected.
-    pub message: String,
-    /// The field at fault.
-    pub field: Option<String>,
-    /// A JSON object.
-    pub details: Option<Value>,
-}
-
-/// The answer to a tool call.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// No plugin had an opinion: the agent's own rules decide.
-    Abstain,
-    /// It may run, with this input where one was rewritten.
-    Allow(Option<Value>),
-    /// It may not. The reason is shown to the agent.
-    Deny {
-        /// Which plugin.
-        plugin: String,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// A verdict and the decisions that led to it.
-#[derive(Clone, Debug)]
-pub struct Ruling {
-    /// The answer.
-    pub verdict: Verdict,
-    /// One per plugin asked.
-    pub decisions: Vec<Decision>,
-}
-
-/// Counters and notes of one task, by plugin; in the job's memory, bounded.
-#[derive(Debug, Default)]
-pub struct TaskState {}
-
-/// Why an action's options were not taken.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OptionsRefused {
-    /// No post-execution plugin has this name; the names that exist.
-    Unknown(Vec<String>),
-    /// The plugin's own words.
-    Bad(String),
-    /// The plugin could not answer.
-    Fault(String),
-}
-
-/// What a post-execution plugin may reach, within its grants.
-#[derive(Clone, Debug)]
-pub struct Capabilities {
-    /// Root of the workspace.
-    pub workspace: PathBuf,
-    /// Where artefacts go.
-    pub bucket: Arc<dyn Bucket>,
-    /// Whose artefacts.
-    pub task: TaskId,
-    /// Largest artefact.
-    pub max_artifact_size: u64,
-    /// Most artefacts of the task, over all actions.
-    pub max_artifacts: u32,
-}
-
-/// What an action did.
-#[derive(Clone, Debug)]
-pub struct ActionRun {
-    /// The plugin's value, or why it failed.
-    pub result: Result<Value, String>,
-    /// Files that were kept, also where it failed afterwards.
-    pub uploaded: Vec<UploadedFile>,
-    /// For the log of decisions.
-    pub decision: Decision,
+pub struct PluginSet {
+    revision: String,
+    plugins: Vec<Arc<LoadedPlugin>>,
 }
 
 impl PluginSet {
+    pub(super) fn new(revision: String, plugins: Vec<Arc<LoadedPlugin>>) -> Self {
+        Self { revision, plugins }
+    }
+
     /// The revision that a task was pinned to, from the bucket.
-    pub async fn pinned(_config: &Config, _bucket: Arc<dyn Bucket>, _revision: &str) -> Result<Arc<Self>, PluginError> {
-        unimplemented!()
+    pub async fn pinned(
+        config: &Config,
+        bucket: Arc<dyn Bucket>,
+        revision: &str,
+    ) -> Result<Arc<Self>, PluginError> {
+        let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?;
+        let plugins = loader
+            .from_bucket(revision)
+            .await?
+            .into_iter()
+            .map(Arc::new)
+            .collect();
+        Ok(Arc::new(Self::new(revision.to_owned(), plugins)))
     }
 
     /// Hex digest over the set's content.
     pub fn revision(&self) -> &str {
-        unimplemented!()
+        &self.revision
     }
 
     /// How many validators there are; [`PluginSet::validate`] asks the n-th.
     pub fn validators(&self) -> usize {
-        unimplemented!()
+        self.of(World::Validator).count()
     }
 
-    /// Asks the n-th validator. A plugin that cannot answer counts as its `on_error` says.
-    pub async fn validate(&self, _n: usize, _task: Arc<TaskView>) -> (Validation, Decision) {
-        unimplemented!()
+    /// Asks the n-th validator. A plugin that cannot answer counts as its `on_error` says, and so
+    /// does an `n` that does not exist: as a refusal.
+    pub async fn validate(&self, n: usize, task: Arc<TaskView>) -> (Validation, Decision) {
+        let Some(plugin) = self.of(World::Validator).nth(n) else {
+            return self.no_such_validator(n);
+        };
+        plugin.counters.called();
+        let call = plugin
+            .component
+            .validate(Reach {
+                task: Some(task),
+                ..Reach::default()
+            })
+            .await;
+        let mut decision = self.decision(plugin, "validation", call.time, call.cited.clone());
+        let validation = match answer::settle(call).and_then(answer::validation) {
+            Ok(validation) => validation,
+            Err(fault) => {
+                plugin.counters.trapped();
+                fault.record(&mut decision);
+                match plugin.pin.on_error {
+                    OnError::Allow => Validation::Accept,
+                    OnError::Deny => Validation::Reject(Rejection {
+                        code: "plugin-failed".to_owned(),
+                        message: format!("The check `{}` could not be made.", plugin.pin.name),
+                        field: None,
+                        details: None,
+                    }),
+                }
+            }
+        };
+        decision.verdict = match &validation {
+            Validation::Accept => "accept",
+            Validation::Amend(_) => "amend",
+            Validation::Reject(rejection) => {
+                plugin.counters.denied();
+                decision
+                    .reason
+                    .get_or_insert_with(|| rejection.message.clone());
+                "reject"
+            }
+        }
+        .to_owned();
+        match plugin.pin.mode {
+            Enforcement::Enforce => (validation, decision),
+            Enforcement::Monitor => (Validation::Accept, decision),
+        }
     }
 
     /// Asks the tool-permission plugins in order: first deny wins, a rewrite feeds the next.
-    pub async fn decide(&self, _task: &Arc<TaskView>, _call: ToolCall, _state: &TaskState) -> Ruling {
-        unimplemented!()
+    ///
+    /// A plugin that cannot answer denies, or where its `on_error` is `allow` has no opinion: a
+    /// fault never lets a call pass the agent's own rules.
+    pub async fn decide(&self, task: &Arc<TaskView>, call: ToolCall, state: &TaskState) -> Ruling {
+        let mut call = Arc::new(call);
+        let mut verdict = Verdict::Abstain;
+        let mut decisions = Vec::new();
+        for plugin in self.of(World::ToolPermission) {
+            plugin.counters.called();
+            let reach = Reach {
+                task: Some(task.clone()),
+                call: Some(call.clone()),
+                notes: Some(state.of(&plugin.pin.name)),
+                ..Reach::default()
+            };
+            let answered = plugin.component.decide(reach).await;
+            let mut decision = self.decision(plugin, "tool", answered.time, answered.cited.clone());
+            decision.call = Some(call.id.chars().take(NAME).collect());
+            decision.tool = Some(call.tool.chars().take(NAME).collect());
+            decision.input_sha256 = Some(hex::encode(Sha256::digest(call.input.to_string())));
+            let judgement = match answer::settle(answered).and_then(answer::judgement) {
+                Ok(judgement) => judgement,
+                Err(fault) => {
+                    plugin.counters.trapped();
+                    fault.record(&mut decision);
+                    match plugin.pin.on_error {
+                        OnError::Allow => Judgement::Abstain,
+                        OnError::Deny => Judgement::Deny(format!(
+                            "The policy `{}` could not judge this call, so it is denied.",
+                            plugin.pin.name
+                        )),
+                    }
+                }
+            };
+            decision.verdict = judgement.name().to_owned();
+            let enforced = plugin.pin.mode == Enforcement::Enforce;
+            let denied = match judgement {
+                Judgement::Abstain => None,
+                Judgement::Allow => {
+                    if enforced && verdict == Verdict::Abstain {
+                        verdict = Verdict::Allow(None);
+                    }
+                    None
+                }
+                Judgement::Rewrite(input) => {
+                    if enforced {
+                        verdict = Verdict::Allow(Some(input.clone()));
+                        call = Arc::new(ToolCall {
+                            input,
+                            ..call.as_ref().clone()
+                        });
+                    }
+                    None
+                }
+                Judgement::Deny(reason) => Some(reason),
+                Judgement::Ask(reason) => Some(format!(
+                    "{reason} (A person would have to decide this, and nobody can be asked in this \
+                     version.)"
+                )),
+            };
+            if let Some(reason) = denied {
+                plugin.counters.denied();
+                decision.reason.get_or_insert_with(|| reason.clone());
+                if enforced {
+                    decisions.push(decision);
+                    let plugin = plugin.pin.name.clone();
+                    return Ruling {
+                        verdict: Verdict::Deny { plugin, reason },
+                        decisions,
+                    };
+                }
+            }
+            decisions.push(decision);
+        }
+        Ruling { verdict, decisions }
     }
 
     /// Whether an action's options are right, by its plugin.
-    pub async fn check_options(&self, _plugin: &str, _options: &Value) -> Result<(), OptionsRefused> {
-        unimplemented!()
+    pub async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused> {
+        let plugin = self
+            .action(plugin)
+            .ok_or_else(|| OptionsRefused::Unknown(self.actions()))?;
+        plugin.counters.called();
+        let call = plugin.component.check_options(&options.to_string()).await;
+        answer::told(call)
+            .map_err(|fault| {
+                plugin.counters.trapped();
+                OptionsRefused::Fault(fault.for_callers(&plugin.pin.name))
+            })?
+            .map_err(OptionsRefused::Bad)
     }
 
     /// Names of the post-execution plugins in the manifest's order.
     pub fn actions(&self) -> Vec<String> {
-        unimplemented!()
+        self.of(World::PostExecution)
+            .map(|plugin| plugin.pin.name.clone())
+            .collect()
     }
 
     /// Runs one post-execution plugin.
     pub async fn run_action(
         &self,
-        _plugin: &str,
-        _task: Arc<TaskView>,
-        _outcome: Arc<OutcomeView>,
-        _options: &Value,
-        _capabilities: Capabilities,
+        plugin: &str,
+        task: Arc<TaskView>,
+        outcome: Arc<OutcomeView>,
+        options: &Value,
+        capabilities: Capabilities,
     ) -> ActionRun {
-        unimplemented!()
+        let Some(plugin) = self.action(plugin) else {
+            return self.no_such_action(plugin);
+        };
+        plugin.counters.called();
+        let workspace = match Workspace::open(&capabilities.workspace) {
+            Ok(workspace) => workspace,
+            Err(error) => {
+                tracing::error!(%error, "the workspace cannot be opened");
+                let mut decision = self.decision(plugin, "action", Duration::ZERO, None);
+                decision.verdict = "error".to_owned();
+                let result = Err("The workspace cannot be opened.".to_owned());
+                return ActionRun {
+                    result,
+                    uploaded: Vec::new(),
+                    decision,
+                };
+            }
+        };
+        let granted = plugin.pin.grants();
+        let artifacts = Arc::new(Artifacts::new(
+            capabilities.bucket,
+            capabilities.task,
+            workspace.clone(),
+            capabilities.max_artifact_size,
+            capabilities.max_artifacts,
+        ));
+        let reach = Reach {
+            task: Some(task),
+            outcome: Some(outcome),
+            workspace: granted.workspace.then(|| Arc::new(workspace)),
+            artifacts: granted.artifacts.then(|| artifacts.clone()),
+            ..Reach::default()
+        };
+        let call = plugin.component.run(reach, &options.to_string()).await;
+        let mut decision = self.decision(plugin, "action", call.time, call.cited.clone());
+        let result = match answer::told(call).and_then(answer::value) {
+            Ok(result) => result,
+            Err(fault) => {
+                plugin.counters.trapped();
+                fault.record(&mut decision);
+                Err(fault.for_callers(&plugin.pin.name))
+            }
+        };
+        decision.verdict = if result.is_ok() { "ok" } else { "error" }.to_owned();
+        if let Err(words) = &result {
+            decision.reason.get_or_insert_with(|| words.clone());
+        }
+        ActionRun {
+            result,
+            uploaded: artifacts.kept(),
+            decision,
+        }
+    }
+
+    fn of(&self, world: World) -> impl Iterator<Item = &Arc<LoadedPlugin>> {
+        self.plugins
+            .iter()
+            .filter(move |plugin| plugin.pin.world == world)
+    }
+
+    fn action(&self, name: &str) -> Option<&Arc<LoadedPlugin>> {
+        self.of(World::PostExecution)
+            .find(|plugin| plugin.pin.name == name)
+    }
+
+    fn decision(
+        &self,
+        plugin: &LoadedPlugin,
+        stage: &str,
+        time: Duration,
+        rule: Option<String>,
+    ) -> Decision {
+        Decision {
+            plugin: plugin.pin.name.clone(),
+            digest: plugin.pin.digest.clone(),
+            mode: plugin.pin.mode.as_str().to_owned(),
+            enforced: plugin.pin.mode == Enforcement::Enforce,
+            rule,
+            micros: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+            ..self.blank(stage)
+        }
+    }
+
+    /// A decision of nobody, for what is asked of a plugin that is not in the set.
+    fn blank(&self, stage: &str) -> Decision {
+        Decision {
+            at: Timestamp::now(),
+            stage: stage.to_owned(),
+            plugin: String::new(),
+            digest: String::new(),
+            revision: self.revision.clone(),
+            mode: Enforcement::Enforce.as_str().to_owned(),
+            verdict: String::new(),
+            enforced: true,
+            reason: None,
+            rule: None,
+            fault: None,
+            call: None,
+            tool: None,
+            input_sha256: None,
+            micros: 0,
+        }
+    }
+
+    fn no_such_validator(&self, n: usize) -> (Validation, Decision) {
+        let message = format!("There is no validator number {n}.");
+        let rejection = Rejection {
+            code: "plugin-failed".to_owned(),
+            message: message.clone(),
+            field: None,
+            details: None,
+        };
+        let verdict = "reject".to_owned();
+        let decision = Decision {
+            verdict,
+            reason: Some(message),
+            ..self.blank("validation")
+        };
+        (Validation::Reject(rejection), decision)
+    }
+
+    fn no_such_action(&self, name: &str) -> ActionRun {
+        let words = format!(
+            "No action is named `{name}`; there are: {}.",
+            self.actions().join(", ")
+        );
+        let decision = Decision {
+            plugin: name.to_owned(),
+            verdict: "error".to_owned(),
+            reason: Some(words.clone()),
+            ..self.blank("action")
+        };
+        ActionRun {
+            result: Err(words),
+            uploaded: Vec::new(),
+            decision,
+        }
     }
 }

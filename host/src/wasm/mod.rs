@@ -1,2 +1,30 @@
 //! The only place that names wasmtime: engine, limits, bindings, one call at a time with a typed
-//! outcome. Does not know manifests, tasks or HTTP; `plugin/` hands it views and gets verdicts.
+//! outcome.
+//!
+//! [`Engine`] compiles components and owns the clock that interrupts them; [`Component`] is one that
+//! was checked against its world and grants and is ready to be instantiated. Every call gets a fresh
+//! store and instance, a memory limit, an epoch deadline, a bound on what crosses the border and a
+//! wall clock around it all, and ends in a [`CallOutcome`].
+//!
+//! Does not know manifests, records or HTTP. Relies on `plugin/` for what a guest may see
+//! ([`TaskView`](crate::plugin::TaskView) and its neighbours) and may reach (workspace, artefacts).
+
+mod bindings;
+mod cache;
+mod call;
+mod component;
+mod engine;
+mod guest;
+mod imports;
+mod limits;
+mod link;
+mod output;
+
+pub use bindings::{Answer, Description, Opinion, Refusal};
+pub use cache::Cache;
+pub(crate) use cache::read_bounded;
+pub use call::{Call, CallOutcome};
+pub use component::{Component, Grants, LoadError, Terms, World};
+pub use engine::{Engine, EngineError};
+pub use guest::Reach;
+pub use limits::{Limits, MAX_MEMORY};

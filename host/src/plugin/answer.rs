@@ -1,0 +1,219 @@
+//! What a plugin's answer means: texts are parsed and bounded, and everything that is no answer is a
+//! [`Fault`].
+
+use serde_json::Value;
+
+use super::Decision;
+use super::verdict::{Rejection, Validation};
+use crate::wasm::{Answer, Call, CallOutcome, Opinion, Refusal};
+
+/// Bytes of a plugin's words that go further than the plugin.
+const WORDS: usize = 4096;
+/// Bytes of a code or a field's name.
+const CODE: usize = 64;
+const FIELD: usize = 256;
+
+/// A plugin that did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// As in [`Decision::fault`].
+    kind: &'static str,
+    /// For the log of decisions.
+    words: String,
+}
+
+impl Fault {
+    fn new(kind: &'static str, words: &str) -> Self {
+        Self {
+            kind,
+            words: bounded(words, WORDS),
+        }
+    }
+
+    pub(super) fn record(&self, decision: &mut Decision) {
+        decision.fault = Some(self.kind.to_owned());
+        decision.reason = Some(self.words.clone());
+    }
+
+    /// Says what the caller may know: that it failed and how, not where.
+    pub(super) fn for_callers(&self, plugin: &str) -> String {
+        let how = match self.kind {
+            "timed-out" => "took too long",
+            "out-of-memory" => "needed too much memory",
+            "too-big" => "answered with too much",
+            _ => "failed",
+        };
+        format!("The plugin `{plugin}` {how}.")
+    }
+}
+
+/// A call's answer, with `err` of the guest as a fault.
+pub(super) fn settle<T>(call: Call<Result<T, String>>) -> Result<T, Fault> {
+    told(call)?.map_err(|words| Fault::new("error", &words))
+}
+
+/// A call's answer, with `err` of the guest as its words.
+pub(super) fn told<T>(call: Call<Result<T, String>>) -> Result<Result<T, String>, Fault> {
+    match call.outcome {
+        CallOutcome::Done(answer) => Ok(answer.map_err(|words| bounded(&words, WORDS))),
+        CallOutcome::Trapped(message) => Err(Fault::new("trapped", &message)),
+        CallOutcome::TimedOut => Err(Fault::new("timed-out", "took longer than limits.time")),
+        CallOutcome::OutOfMemory => Err(Fault::new(
+            "out-of-memory",
+            "needed more than limits.memory",
+        )),
+        CallOutcome::TooBig => Err(Fault::new("too-big", "handed over more than limits.output")),
+    }
+}
+
+pub(super) fn validation(answer: Answer) -> Result<Validation, Fault> {
+    Ok(match answer {
+        Answer::Accept => Validation::Accept,
+        // A patch that is no object would replace the whole request.
+        Answer::Amend(patch) => Validation::Amend(object(&patch, "the amendment")?),
+        Answer::Reject(refusal) => Validation::Reject(rejection(refusal)),
+    })
+}
+
+/// A refusal stands even where its frills are wrong.
+fn rejection(refusal: Refusal) -> Rejection {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let code = refusal.code;
+    let usable = !code.is_empty() && code.len() <= CODE && code.bytes().all(plain);
+    Rejection {
+        code: if usable { code } else { "rejected".to_owned() },
+        message: bounded(&refusal.message, WORDS),
+        field: refusal.field.map(|field| bounded(&field, FIELD)),
+        details: refusal
+            .details
+            .and_then(|details| object(&details, "details").ok()),
+    }
+}
+
+/// What a tool-permission plugin says, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Judgement {
+    Abstain,
+    Allow,
+    Rewrite(Value),
+    Deny(String),
+    Ask(String),
+}
+
+impl Judgement {
+    /// As in [`Decision::verdict`].
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Abstain => "abstain",
+            Self::Allow => "allow",
+            Self::Rewrite(_) => "rewrite",
+            Self::Deny(_) => "deny",
+            Self::Ask(_) => "ask",
+        }
+    }
+}
+
+pub(super) fn judgement(opinion: Opinion) -> Result<Judgement, Fault> {
+    Ok(match opinion {
+        Opinion::Abstain => Judgement::Abstain,
+        Opinion::Allow => Judgement::Allow,
+        Opinion::Rewrite(input) => Judgement::Rewrite(object(&input, "the rewritten input")?),
+        Opinion::Deny(reason) => Judgement::Deny(bounded(&reason, WORDS)),
+        Opinion::Ask(reason) => Judgement::Ask(bounded(&reason, WORDS)),
+    })
+}
+
+/// What an action returns is reported, so it must be JSON.
+pub(super) fn value(told: Result<String, String>) -> Result<Result<Value, String>, Fault> {
+    match told {
+        Ok(text) => serde_json::from_str(&text).map(Ok).map_err(|error| {
+            Fault::new("error", &format!("the returned value is no JSON: {error}"))
+        }),
+        Err(words) => Ok(Err(words)),
+    }
+}
+
+fn object(text: &str, what: &str) -> Result<Value, Fault> {
+    serde_json::from_str::<Value>(text)
+        .ok()
+        .filter(Value::is_object)
+        .ok_or_else(|| Fault::new("error", &format!("{what} is no JSON object")))
+}
+
+fn bounded(words: &str, limit: usize) -> String {
+    words
+        .get(..words.floor_char_boundary(limit))
+        .unwrap_or(words)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn call<T>(outcome: CallOutcome<T>) -> Call<T> {
+        Call {
+            outcome,
+            cited: None,
+            time: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_amendment_or_rewrite_that_is_no_object_is_a_fault() {
+        for text in ["[]", "null", "\"x\"", "{", ""] {
+            assert_eq!(
+                validation(Answer::Amend(text.into())).unwrap_err().kind,
+                "error"
+            );
+            assert_eq!(
+                judgement(Opinion::Rewrite(text.into())).unwrap_err().kind,
+                "error"
+            );
+        }
+        let amended = validation(Answer::Amend(r#"{"a":null}"#.into())).unwrap();
+        assert_eq!(amended, Validation::Amend(json!({"a": null})));
+    }
+
+    #[test]
+    fn a_refusal_stands_and_its_parts_are_bounded() {
+        let refusal = Refusal {
+            code: "not a code".into(),
+            message: "é".repeat(WORDS),
+            field: Some("f".repeat(FIELD + 1)),
+            details: Some("[1]".into()),
+        };
+        let Validation::Reject(rejection) = validation(Answer::Reject(refusal)).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(rejection.code, "rejected");
+        assert_eq!(rejection.message.len(), WORDS);
+        assert_eq!(rejection.field.unwrap().len(), FIELD);
+        assert_eq!(rejection.details, None);
+    }
+
+    #[test]
+    fn callers_are_not_told_what_a_trap_said() {
+        let trap: CallOutcome<Result<(), String>> = CallOutcome::Trapped("at 0x1f /home/x".into());
+        let fault = settle(call(trap)).unwrap_err();
+        assert_eq!(fault.kind, "trapped");
+        assert_eq!(fault.for_callers("p"), "The plugin `p` failed.");
+    }
+
+    #[test]
+    fn the_guests_err_is_a_fault_of_a_policy_and_the_words_of_an_action() {
+        let err = || call(CallOutcome::Done(Err::<String, _>("words".to_owned())));
+        assert_eq!(settle(err()).unwrap_err().kind, "error");
+        assert_eq!(
+            told(err()).and_then(value).unwrap(),
+            Err("words".to_owned())
+        );
+        assert_eq!(value(Ok("{".into())).unwrap_err().kind, "error");
+        assert_eq!(value(Ok("{\"n\":1}".into())).unwrap(), Ok(json!({"n": 1})));
+    }
+}

@@ -1,0 +1,348 @@
+//! Loading: from a manifest and files, or from the bucket by revision. A set is loaded whole and
+//! aside; nothing here changes what is active.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::PluginError;
+use super::loaded::{Counters, LoadedPlugin, Pin};
+use super::manifest::Entry;
+use crate::bucket::{Bucket, BucketError, Durability, When};
+use crate::wasm::{Cache, Call, CallOutcome, Component, Engine, LoadError, Terms};
+
+/// Errors of a settings check that are told at once.
+const MISTAKES: usize = 5;
+
+/// What is needed to load a plugin.
+pub(super) struct Loader {
+    pub(super) engine: Engine,
+    pub(super) cache: Option<Cache>,
+    pub(super) bucket: Arc<dyn Bucket>,
+    pub(super) max_component_size: u64,
+}
+
+/// A set as it is kept in the bucket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetPin {
+    pub(super) plugins: Vec<Pin>,
+}
+
+impl SetPin {
+    /// The canonical text, and the revision: the first 16 hex digits of its SHA-256.
+    pub(super) fn canonical(&self) -> Result<(String, String), serde_json::Error> {
+        let text = sorted(serde_json::to_value(self)?).to_string();
+        let revision = revision_of(text.as_bytes());
+        Ok((text, revision))
+    }
+}
+
+fn revision_of(text: &[u8]) -> String {
+    hex::encode(Sha256::digest(text)).chars().take(16).collect()
+}
+
+/// The same with the keys of every object in byte order, so that a manifest that was only
+/// rearranged is the same set.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.into_iter().collect();
+            members.sort_by(|(a, _), (b, _)| a.cmp(b));
+            let members = members.into_iter().map(|(key, value)| (key, sorted(value)));
+            Value::Object(Map::from_iter(members))
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+fn component_name(digest: &str) -> String {
+    format!("plugins/components/{digest}.wasm")
+}
+
+fn set_name(revision: &str) -> String {
+    format!("plugins/sets/{revision}.json")
+}
+
+impl Loader {
+    /// Loads one plugin of a manifest and keeps its component in the bucket.
+    pub(super) async fn from_file(&self, entry: &Entry) -> Result<LoadedPlugin, PluginError> {
+        let failed = |error: LoadError| load_error(&entry.name, error);
+        let bytes = self.read(entry).await.map_err(failed)?;
+        let digest = hex::encode(Sha256::digest(&bytes));
+        if entry
+            .sha256
+            .as_ref()
+            .is_some_and(|pinned| *pinned != digest)
+        {
+            return Err(failed(LoadError::new(
+                "plugin-digest-mismatch",
+                format!("the component's SHA-256 is {digest}, not the one that the manifest pins"),
+            )));
+        }
+        let plugin = self
+            .check(Pin::new(entry, digest.clone()), bytes.clone())
+            .await?;
+        self.keep(&component_name(&digest), Bytes::from_owner(bytes))
+            .await?;
+        Ok(plugin)
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Arc<[u8]>, LoadError> {
+        let path = entry.source.clone();
+        let limit = self.max_component_size;
+        let read =
+            tokio::task::spawn_blocking(move || crate::wasm::read_bounded(&path, limit)).await;
+        match read {
+            Ok(Ok(Some(bytes))) => Ok(bytes.into()),
+            Ok(Ok(None)) => Err(LoadError::new(
+                "plugin-too-large",
+                format!(
+                    "`{}` is no file of at most {limit} bytes (plugins.max_component_size)",
+                    entry.source.display()
+                ),
+            )),
+            Ok(Err(error)) => Err(LoadError::new(
+                "plugin-not-found",
+                format!("`{}` cannot be read: {error}", entry.source.display()),
+            )),
+            Err(_) => Err(LoadError::new("plugin-not-found", "reading it broke off")),
+        }
+    }
+
+    /// Compiles, links, instantiates and asks: what must hold before a plugin may be active.
+    async fn check(&self, pin: Pin, bytes: Arc<[u8]>) -> Result<LoadedPlugin, PluginError> {
+        let checked = async {
+            let terms = Terms {
+                name: pin.name.as_str().into(),
+                world: pin.world,
+                grants: pin.grants(),
+                settings: Value::Object(pin.settings.clone()).to_string().into(),
+                limits: pin.limits(),
+            };
+            let component = Component::load(&self.engine, self.cache.clone(), terms, bytes).await?;
+            let description = answer(component.describe().await, "describe")?;
+            check_schema(&description.settings_schema, &pin.settings)?;
+            answer(component.check_settings().await, "check-settings")?
+                .map_err(|words| LoadError::new("plugin-settings-refused", bounded(&words)))?;
+            Ok((component, description))
+        };
+        let (component, description) = checked
+            .await
+            .map_err(|error| load_error(&pin.name, error))?;
+        let counters = Counters::default();
+        Ok(LoadedPlugin {
+            pin,
+            description,
+            component,
+            counters,
+            since: Timestamp::now(),
+        })
+    }
+
+    /// Puts an object whose name follows from its content; one that stands there is the same.
+    async fn keep(&self, name: &str, data: Bytes) -> Result<(), BucketError> {
+        match self
+            .bucket
+            .put(name, data, When::Absent, Durability::Synced)
+            .await
+        {
+            Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a set and names it as the active one.
+    pub(super) async fn publish(&self, text: String, revision: &str) -> Result<(), BucketError> {
+        self.keep(&set_name(revision), Bytes::from(text)).await?;
+        let active = serde_json::json!({ "revision": revision, "at": Timestamp::now() });
+        let active = Bytes::from(active.to_string());
+        self.bucket
+            .put(
+                "plugins/active.json",
+                active,
+                When::Always,
+                Durability::Synced,
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Loads a revision from the bucket. Everything is checked against its digest.
+    pub(super) async fn from_bucket(
+        &self,
+        revision: &str,
+    ) -> Result<Vec<LoadedPlugin>, PluginError> {
+        let missing = || PluginError::Missing(revision.to_owned());
+        if revision.len() != 16 || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let set = self
+            .bucket
+            .get(&set_name(revision))
+            .await?
+            .ok_or_else(missing)?;
+        if revision_of(&set.data) != revision {
+            return Err(PluginError::Manifest(format!(
+                "plugin set `{revision}` in the bucket is not what its name says"
+            )));
+        }
+        let set: SetPin = serde_json::from_slice(&set.data).map_err(|error| {
+            PluginError::Manifest(format!("plugin set `{revision}` cannot be read: {error}"))
+        })?;
+        // One component may serve several entries with different settings.
+        let mut components: HashMap<String, Arc<[u8]>> = HashMap::new();
+        let mut plugins = Vec::new();
+        for pin in set.plugins {
+            let bytes = match components.get(&pin.digest) {
+                Some(bytes) => bytes.clone(),
+                None => {
+                    let object = self.bucket.get(&component_name(&pin.digest)).await?;
+                    let bytes: Arc<[u8]> = object.ok_or_else(missing)?.data.as_ref().into();
+                    if hex::encode(Sha256::digest(&bytes)) != pin.digest {
+                        let message = "the component in the bucket is not what its name says";
+                        let error = LoadError::new("plugin-digest-mismatch", message);
+                        return Err(load_error(&pin.name, error));
+                    }
+                    components.insert(pin.digest.clone(), bytes.clone());
+                    bytes
+                }
+            };
+            plugins.push(self.check(pin, bytes).await?);
+        }
+        Ok(plugins)
+    }
+}
+
+pub(super) fn load_error(plugin: &str, error: LoadError) -> PluginError {
+    PluginError::Load {
+        plugin: plugin.to_owned(),
+        code: error.code,
+        message: error.message,
+    }
+}
+
+/// The operator is the only reader of these words, so a trap's message may stand in them.
+fn answer<T>(call: Call<T>, function: &str) -> Result<T, LoadError> {
+    let problem = match call.outcome {
+        CallOutcome::Done(answer) => return Ok(answer),
+        CallOutcome::Trapped(message) => message,
+        CallOutcome::TimedOut => "it takes too long".to_owned(),
+        CallOutcome::OutOfMemory => {
+            "it needs more memory than limits.memory allows (a Rust plugin needs 2MiB or so, a Python \
+             plugin 64MiB)"
+                .to_owned()
+        }
+        CallOutcome::TooBig => "it hands over more than limits.output allows".to_owned(),
+    };
+    Err(LoadError::new(
+        "plugin-trial-failed",
+        format!("its `{function}` cannot be called: {problem}"),
+    ))
+}
+
+fn check_schema(schema: &str, settings: &Map<String, Value>) -> Result<(), LoadError> {
+    let bad = |what: String| {
+        let message = format!("its settings schema {what}; ask the plugin's author");
+        LoadError::new("plugin-schema-invalid", message)
+    };
+    let schema: Value =
+        serde_json::from_str(schema).map_err(|error| bad(format!("is no JSON ({error})")))?;
+    let validator = jsonschema::draft202012::new(&schema).map_err(|error| {
+        bad(format!(
+            "is no JSON Schema ({})",
+            bounded(&error.to_string())
+        ))
+    })?;
+    let settings = Value::Object(settings.clone());
+    let mistakes: Vec<String> = validator
+        .iter_errors(&settings)
+        .take(MISTAKES)
+        .map(|error| match error.instance_path().to_string() {
+            path if path.is_empty() => error.to_string(),
+            path => format!("{path}: {error}"),
+        })
+        .collect();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(LoadError::new(
+        "plugin-settings-invalid",
+        format!("settings: {}", bounded(&mistakes.join("; "))),
+    ))
+}
+
+fn bounded(words: &str) -> String {
+    words
+        .get(..words.floor_char_boundary(2048))
+        .unwrap_or(words)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn settings_that_break_the_schema_are_told_by_their_place() {
+        let schema = r#"{"type":"object","properties":{"max":{"type":"integer"}},
+                         "required":["max"],"additionalProperties":false}"#;
+        assert!(check_schema(schema, &settings(json!({"max": 1}))).is_ok());
+        let error = check_schema(schema, &settings(json!({"max": "x"}))).unwrap_err();
+        assert_eq!(error.code, "plugin-settings-invalid");
+        assert!(error.message.contains("/max"), "{error}");
+        let error = check_schema(schema, &settings(json!({"maxx": 1}))).unwrap_err();
+        assert!(
+            error.message.contains("maxx") && error.message.contains("max"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_the_authors_mistake() {
+        for schema in [
+            "",
+            "7",
+            r#"{"type":"colour"}"#,
+            r#"{"$ref":"https://example.com/s.json"}"#,
+        ] {
+            let error = check_schema(schema, &Map::new()).unwrap_err();
+            assert_eq!(error.code, "plugin-schema-invalid", "{schema}");
+        }
+    }
+
+    #[test]
+    fn a_revision_does_not_depend_on_the_order_of_keys() {
+        let pin = |settings: &str| {
+            let text = format!(
+                r#"{{"plugins":[{{"name":"a","world":"validator","digest":"d","settings":{settings},
+                "grants":[],"mode":"enforce","onError":"deny",
+                "limits":{{"memory":1,"timeMs":1,"output":1}}}}]}}"#
+            );
+            serde_json::from_str::<SetPin>(&text)
+                .unwrap()
+                .canonical()
+                .unwrap()
+                .1
+        };
+        assert_eq!(
+            pin(r#"{"a":1,"b":{"c":1,"d":2}}"#),
+            pin(r#"{"b":{"d":2,"c":1},"a":1}"#)
+        );
+        assert_ne!(pin(r#"{"a":1}"#), pin(r#"{"a":2}"#));
+        assert_eq!(pin("{}").len(), 16);
+    }
+}

@@ -1,0 +1,159 @@
+//! One loaded plugin: all facts about it in one place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::manifest::{Enforcement, Entry, OnError};
+use crate::wasm::{Component, Description, Grants, Limits, World};
+
+/// What identifies a plugin in a set and is kept in the bucket: everything that can change what it
+/// decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Pin {
+    pub(super) name: String,
+    pub(super) world: World,
+    /// Lower-case hex SHA-256 of the component.
+    pub(super) digest: String,
+    pub(super) settings: Map<String, Value>,
+    pub(super) grants: Vec<String>,
+    pub(super) mode: Enforcement,
+    pub(super) on_error: OnError,
+    pub(super) limits: PinLimits,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PinLimits {
+    memory: u64,
+    time_ms: u64,
+    output: u64,
+}
+
+impl Pin {
+    pub(super) fn new(entry: &Entry, digest: String) -> Self {
+        Self {
+            name: entry.name.clone(),
+            world: entry.world,
+            digest,
+            settings: entry.settings.clone(),
+            grants: grant_names(entry.grants),
+            mode: entry.mode,
+            on_error: entry.on_error,
+            limits: PinLimits::new(&entry.limits),
+        }
+    }
+
+    pub(super) fn grants(&self) -> Grants {
+        let holds = |name: &str| self.grants.iter().any(|grant| grant == name);
+        Grants {
+            workspace: holds("workspace"),
+            artifacts: holds("artifacts"),
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            memory: self.limits.memory,
+            time: std::time::Duration::from_millis(self.limits.time_ms),
+            output: self.limits.output,
+        }
+    }
+}
+
+impl PinLimits {
+    fn new(limits: &Limits) -> Self {
+        let time_ms = u64::try_from(limits.time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            memory: limits.memory,
+            time_ms,
+            output: limits.output,
+        }
+    }
+}
+
+fn grant_names(grants: Grants) -> Vec<String> {
+    let names = [
+        ("artifacts", grants.artifacts),
+        ("workspace", grants.workspace),
+    ];
+    names
+        .into_iter()
+        .filter(|(_, granted)| *granted)
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// A plugin that can be called.
+#[derive(Debug)]
+pub(super) struct LoadedPlugin {
+    pub(super) pin: Pin,
+    pub(super) description: Description,
+    pub(super) component: Component,
+    pub(super) counters: Counters,
+    pub(super) since: Timestamp,
+}
+
+/// What became of a plugin's calls in this process.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    calls: AtomicU64,
+    denials: AtomicU64,
+    traps: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn called(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn denied(&self) {
+        self.denials.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn trapped(&self) {
+        self.traps.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl LoadedPlugin {
+    /// A line of `GET /plugins`.
+    pub(super) fn status(&self, state: &str) -> Value {
+        let pin = &self.pin;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "name": pin.name,
+            "world": pin.world,
+            "mode": pin.mode,
+            "onError": pin.on_error,
+            "state": state,
+            "digest": pin.digest,
+            "settings": pin.settings,
+            "grants": pin.grants,
+            "limits": pin.limits,
+            "version": self.description.version,
+            "summary": self.description.summary,
+            "calls": count(&self.counters.calls),
+            "denials": count(&self.counters.denials),
+            "traps": count(&self.counters.traps),
+            "since": self.since,
+        })
+    }
+}
+
+/// A line of `GET /plugins` for a plugin that could not be loaded.
+pub(super) fn failed_status(name: &str, entry: Option<&Entry>, code: &str, message: &str) -> Value {
+    let mut status = json!({ "name": name, "state": "failed", "code": code, "error": message });
+    if let (Some(entry), Some(status)) = (entry, status.as_object_mut()) {
+        status.insert("world".to_owned(), json!(entry.world));
+        status.insert("mode".to_owned(), json!(entry.mode));
+        status.insert("onError".to_owned(), json!(entry.on_error));
+        status.insert("settings".to_owned(), json!(entry.settings));
+        status.insert("grants".to_owned(), json!(grant_names(entry.grants)));
+        status.insert("limits".to_owned(), json!(PinLimits::new(&entry.limits)));
+    }
+    status
+}

@@ -1,0 +1,238 @@
+//! Compiled components on disk, so that a job does not compile what the gateway compiled.
+//!
+//! What lies here is machine code that will be run as it is. So the directory must be ours alone,
+//! every file ours alone, and its content is hashed: a file that was cut short by a full disk is
+//! compiled anew. Whoever can write as our user can do anything anyway.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// Files that are kept; the oldest go first. Several sets of plugins fit.
+const FILES: usize = 64;
+/// Larger files are not read: the largest component seen (Python, 18 MiB) compiles to 32 MiB.
+const FILE_SIZE: u64 = 512 << 20;
+/// Length of the digest that each file begins with.
+const DIGEST: usize = 32;
+
+/// A directory of compiled components.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+impl Cache {
+    /// The cache below `data_dir`. None, with a warning, where the directory cannot be trusted:
+    /// then components are compiled each time.
+    pub fn open(data_dir: &Path) -> Option<Self> {
+        let parent = data_dir.join("cache");
+        let directory = parent.join("wasm");
+        let made = make_private(&parent).and_then(|()| make_private(&directory));
+        match made {
+            Ok(()) => Some(Self { directory }),
+            Err(error) => {
+                tracing::warn!(
+                    directory = %directory.display(), %error,
+                    "compiled plugins are not kept: every start compiles them again"
+                );
+                None
+            }
+        }
+    }
+
+    /// What was kept under `key`, if it is whole.
+    pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
+        match self.read(key) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(key, %error, "a compiled plugin cannot be read and is compiled again");
+                None
+            }
+        }
+    }
+
+    fn read(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        let file = match options.open(self.directory.join(key)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        check_private(&metadata)?;
+        if !metadata.is_file() || metadata.len() > FILE_SIZE {
+            return Err(io::Error::other("not a file that was written here"));
+        }
+        let mut content = Vec::new();
+        file.take(FILE_SIZE).read_to_end(&mut content)?;
+        let Some((digest, code)) = content.split_at_checked(DIGEST) else {
+            return Err(io::Error::other("cut short"));
+        };
+        if Sha256::digest(code).as_slice() != digest {
+            return Err(io::Error::other("content does not match its digest"));
+        }
+        content.drain(..DIGEST);
+        Ok(Some(content))
+    }
+
+    /// Keeps `code` under `key`. A failure is a warning: the cache only saves time.
+    pub(super) fn put(&self, key: &str, code: &[u8]) {
+        if let Err(error) = self.write(key, code).and_then(|()| self.prune()) {
+            tracing::warn!(key, %error, "a compiled plugin could not be kept");
+        }
+    }
+
+    fn write(&self, key: &str, code: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".writing-")
+            .tempfile_in(&self.directory)?;
+        file.write_all(&Sha256::digest(code))?;
+        file.write_all(code)?;
+        file.persist(self.directory.join(key))?;
+        Ok(())
+    }
+
+    fn prune(&self) -> io::Result<()> {
+        let mut files: Vec<_> = fs::read_dir(&self.directory)?
+            .filter_map(Result::ok)
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        files.sort();
+        let surplus = files.len().saturating_sub(FILES);
+        for (_, path) in files.into_iter().take(surplus) {
+            match fs::remove_file(path) {
+                // Another process prunes too.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a compiled component: its digest, and everything that the compiled form depends on.
+pub(super) fn key(digest: &str, engine: &wasmtime::Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{:016x}", hasher.finish())
+}
+
+/// Makes a directory that only we can enter, or makes sure that it is one.
+fn make_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let metadata = fs::symlink_metadata(directory)?;
+    if !metadata.is_dir() {
+        return Err(io::Error::other("not a directory"));
+    }
+    check_private(&metadata)
+}
+
+fn check_private(metadata: &fs::Metadata) -> io::Result<()> {
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("belongs to another user"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::other(
+            "others can write it; `chmod go-w` mends that",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads a whole file of at most `limit` bytes; none where it is larger or no regular file.
+pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut content)?;
+    Ok((content.len() as u64 <= limit).then_some(content))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_was_put_is_got_and_the_directory_is_private() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = Cache::open(data.path()).unwrap();
+        assert_eq!(cache.get("k"), None);
+        cache.put("k", b"code");
+        assert_eq!(cache.get("k").unwrap(), b"code");
+        let mode = fs::metadata(data.path().join("cache/wasm"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        Cache::open(data.path()).unwrap();
+        let directory = data.path().join("cache/wasm");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(Cache::open(data.path()).is_none());
+    }
+
+    #[test]
+    fn a_directory_that_is_a_link_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::create_dir(data.path().join("cache")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), data.path().join("cache/wasm")).unwrap();
+        assert!(Cache::open(data.path()).is_none());
+    }
+
+    #[test]
+    fn a_damaged_linked_or_shared_file_is_not_used() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = Cache::open(data.path()).unwrap();
+        let file = data.path().join("cache/wasm/k");
+
+        cache.put("k", b"code");
+        let mut content = fs::read(&file).unwrap();
+        content.pop();
+        fs::write(&file, content).unwrap();
+        assert_eq!(cache.get("k"), None);
+
+        cache.put("k", b"code");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(cache.get("k"), None);
+
+        cache.put("target", b"code");
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(data.path().join("cache/wasm/target"), &file).unwrap();
+        assert_eq!(cache.get("k"), None);
+    }
+
+    #[test]
+    fn the_number_of_files_is_bounded() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = Cache::open(data.path()).unwrap();
+        for n in 0..FILES + 3 {
+            cache.put(&n.to_string(), b"code");
+        }
+        assert_eq!(
+            fs::read_dir(data.path().join("cache/wasm"))
+                .unwrap()
+                .count(),
+            FILES
+        );
+    }
+}

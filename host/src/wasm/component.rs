@@ -1,0 +1,262 @@
+//! From bytes to a component that is ready to be called: preamble, compilation, and what `link` does.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::bindings::post_execution::PostExecutionPre;
+use super::bindings::tool_permission::ToolPermissionPre;
+use super::bindings::validator::ValidatorPre;
+use super::cache::{self, Cache};
+use super::guest::Guest;
+use super::link::{check_imports, link};
+use super::{Engine, Limits};
+
+/// The kinds of plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum World {
+    /// Judges requests, in the gateway.
+    Validator,
+    /// Judges tool calls, in the job.
+    ToolPermission,
+    /// Acts after the agent, in the job.
+    PostExecution,
+}
+
+impl World {
+    /// As the contract spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Validator => "validator",
+            Self::ToolPermission => "tool-permission",
+            Self::PostExecution => "post-execution",
+        }
+    }
+
+    /// Interfaces that every plugin of the world may import.
+    pub(super) fn interfaces(self) -> &'static [&'static str] {
+        match self {
+            Self::Validator => &["host", "tasks"],
+            Self::ToolPermission => &["host", "tasks", "tool-calls", "task-state", "failures"],
+            Self::PostExecution => &["host", "tasks", "outcomes", "failures"],
+        }
+    }
+
+    /// Interfaces that a plugin of the world may import where they are granted.
+    pub(super) fn grantable(self) -> &'static [&'static str] {
+        match self {
+            Self::Validator | Self::ToolPermission => &[],
+            Self::PostExecution => &["workspace", "artifacts"],
+        }
+    }
+}
+
+/// What the operator granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// To read the workspace.
+    pub workspace: bool,
+    /// To keep files.
+    pub artifacts: bool,
+}
+
+impl Grants {
+    pub(super) fn holds(self, interface: &str) -> bool {
+        match interface {
+            "workspace" => self.workspace,
+            "artifacts" => self.artifacts,
+            _ => false,
+        }
+    }
+}
+
+/// Why a component cannot be used. The message tells the operator what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct LoadError {
+    /// Stable, e.g. `plugin-not-a-component`.
+    pub code: &'static str,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl LoadError {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// On what terms a component runs.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The operator's name for it.
+    pub name: Arc<str>,
+    /// What it must be.
+    pub world: World,
+    /// What it may reach beside what its world always has.
+    pub grants: Grants,
+    /// A JSON object.
+    pub settings: Arc<str>,
+    /// Of each call.
+    pub limits: Limits,
+}
+
+/// A component that was checked and linked.
+#[derive(Clone)]
+pub struct Component {
+    pub(super) engine: Engine,
+    pub(super) pre: Pre,
+    pub(super) terms: Terms,
+}
+
+/// A component with its imports linked, by world.
+#[derive(Clone)]
+pub(super) enum Pre {
+    Validator(ValidatorPre<Guest>),
+    ToolPermission(ToolPermissionPre<Guest>),
+    PostExecution(PostExecutionPre<Guest>),
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Component")
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Component {
+    /// Compiles `bytes` off the runtime's threads, or takes the compiled form from `cache`, and
+    /// checks and links it.
+    pub async fn load(
+        engine: &Engine,
+        cache: Option<Cache>,
+        terms: Terms,
+        bytes: Arc<[u8]>,
+    ) -> Result<Self, LoadError> {
+        check_preamble(&bytes)?;
+        let compiler = engine.inner().clone();
+        let compiled =
+            tokio::task::spawn_blocking(move || compile(&compiler, cache.as_ref(), &bytes))
+                .await
+                .map_err(|_| LoadError::new("plugin-compile-failed", "the compiler broke off"))??;
+        check_imports(&compiled, engine.inner(), terms.world, terms.grants)?;
+        let pre = link(&compiled, engine.inner(), terms.world, terms.grants)?;
+        Ok(Self {
+            engine: engine.clone(),
+            pre,
+            terms,
+        })
+    }
+}
+
+/// A core module and a component differ in the second half of their preamble.
+fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
+    match bytes.first_chunk::<8>() {
+        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(()),
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(LoadError::new(
+            "plugin-core-module",
+            "this is a core module, not a component: build it with `--target wasm32-wasip2`, or turn \
+             it into one with `wasm-tools component new module.wasm -o plugin.wasm`",
+        )),
+        Some([0, b'a', b's', b'm', ..]) => Err(LoadError::new(
+            "plugin-not-a-component",
+            "this is a component of a version that is not understood; build it with current tools",
+        )),
+        _ => Err(LoadError::new(
+            "plugin-not-a-component",
+            "this is no WebAssembly component: it does not begin with its magic number",
+        )),
+    }
+}
+
+fn compile(
+    engine: &wasmtime::Engine,
+    cache: Option<&Cache>,
+    bytes: &[u8],
+) -> Result<wasmtime::component::Component, LoadError> {
+    let key = cache::key(&hex::encode(Sha256::digest(bytes)), engine);
+    if let Some(code) = cache.and_then(|cache| cache.get(&key)) {
+        #[expect(
+            unsafe_code,
+            reason = "the file was written by us into a directory that is ours alone, and its digest \
+                      is right; wasmtime checks version and configuration itself"
+        )]
+        // SAFETY: `code` is what `Component::serialize` returned, see the reason above.
+        let component = unsafe { wasmtime::component::Component::deserialize(engine, &code) };
+        match component {
+            Ok(component) => return Ok(component),
+            Err(error) => tracing::debug!(key, %error, "a kept component is of no use any more"),
+        }
+    }
+    let component =
+        wasmtime::component::Component::from_binary(engine, bytes).map_err(|error| {
+            LoadError::new(
+                "plugin-compile-failed",
+                format!("this component is not valid: {error:#}"),
+            )
+        })?;
+    if let Some(cache) = cache {
+        match component.serialize() {
+            Ok(code) => cache.put(&key, &code),
+            Err(error) => tracing::warn!(key, %error, "a component cannot be kept compiled"),
+        }
+    }
+    Ok(component)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    async fn load(bytes: &[u8]) -> LoadError {
+        let engine = Engine::new(1).unwrap();
+        let terms = Terms {
+            name: "p".into(),
+            world: World::Validator,
+            grants: Grants::default(),
+            settings: "{}".into(),
+            limits: Limits {
+                memory: 1 << 20,
+                time: std::time::Duration::from_secs(1),
+                output: 1 << 20,
+            },
+        };
+        Component::load(&engine, None, terms, bytes.into())
+            .await
+            .unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_core_module_is_refused_with_the_fix_named() {
+        let error = load(CORE_MODULE).await;
+        assert_eq!(error.code, "plugin-core-module");
+        assert!(error.message.contains("wasm32-wasip2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_component_is_refused() {
+        assert_eq!(load(b"#!/bin/sh\n").await.code, "plugin-not-a-component");
+        assert_eq!(load(b"").await.code, "plugin-not-a-component");
+        assert_eq!(
+            load(b"\0asm\x0d\0\x01\0\xff\xff").await.code,
+            "plugin-compile-failed"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_component_without_the_worlds_exports_is_refused() {
+        let error = load(EMPTY_COMPONENT).await;
+        assert_eq!(error.code, "plugin-wrong-world");
+    }
+}

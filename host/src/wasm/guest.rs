@@ -1,0 +1,77 @@
+//! What the host keeps of one call: the data of its store.
+
+use std::sync::Arc;
+
+use tracing::Level;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::component::Terms;
+use super::limits::Limiter;
+use super::output::{GuestLog, GuestStream};
+use crate::plugin::{Artifacts, Notes, OutcomeView, TaskView, ToolCall, Workspace};
+
+/// What a call may see and reach. Empty when a component is only asked about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// The task that the call is about.
+    pub task: Option<Arc<TaskView>>,
+    /// The tool call to be judged.
+    pub call: Option<Arc<ToolCall>>,
+    /// How the agent's run ended.
+    pub outcome: Option<Arc<OutcomeView>>,
+    /// The plugin's own notes of the task.
+    pub notes: Option<Arc<Notes>>,
+    /// The workspace, where granted.
+    pub workspace: Option<Arc<Workspace>>,
+    /// Durable files, where granted.
+    pub artifacts: Option<Arc<Artifacts>>,
+}
+
+/// The data of one call's store.
+pub(super) struct Guest {
+    pub(super) name: Arc<str>,
+    pub(super) limiter: Limiter,
+    pub(super) settings: Arc<str>,
+    pub(super) reach: Reach,
+    pub(super) log: GuestLog,
+    pub(super) cited: Option<String>,
+    wasi: Option<WasiCtx>,
+    table: ResourceTable,
+}
+
+impl Guest {
+    pub(super) fn new(terms: &Terms, reach: Reach) -> Self {
+        let task = reach.task.as_ref().map(|task| task.id.to_string());
+        Self {
+            limiter: Limiter::new(&terms.limits),
+            settings: terms.settings.clone(),
+            log: GuestLog::new(terms.name.clone(), task),
+            name: terms.name.clone(),
+            reach,
+            cited: None,
+            wasi: None,
+            table: ResourceTable::new(),
+        }
+    }
+}
+
+impl WasiView for Guest {
+    /// An empty WASI: no directory, no environment, no argument, no socket. Made on the first use,
+    /// since most plugins never use it and its random generators cost more than a call.
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let log = &self.log;
+        let ctx = self.wasi.get_or_insert_with(|| {
+            WasiCtx::builder()
+                .stdout(GuestStream::new(log.clone(), Level::DEBUG))
+                .stderr(GuestStream::new(log.clone(), Level::WARN))
+                .allow_tcp(false)
+                .allow_udp(false)
+                .build()
+        });
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}
