@@ -1,0 +1,67 @@
+//! The component: the contract's types on one side, this crate's on the other.
+
+use serde::de::DeserializeOwned;
+
+use crate::{Request, SCHEMA, Settings};
+use exports::gatehouse::plugin::about::{self, Description};
+use exports::gatehouse::plugin::validation::{self, Rejection, Task, Verdict};
+use gatehouse::plugin::host;
+
+wit_bindgen::generate!({ path: "../../wit", world: "validator" });
+
+struct RequestRules;
+
+impl about::Guest for RequestRules {
+    fn describe() -> Description {
+        Description {
+            name: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            summary: "Limits repositories, models, turns, time, money and more that requests may ask for.".into(),
+            settings_schema: SCHEMA.into(),
+        }
+    }
+
+    fn check_settings(settings: String) -> Result<(), String> {
+        Settings::check(&settings)
+    }
+}
+
+impl validation::Guest for RequestRules {
+    fn validate(task: Task) -> Result<Verdict, String> {
+        let settings = Settings::read(&host::settings())?;
+        let request = Request {
+            prompt: task.prompt(),
+            git_repo: task.git_repo(),
+            model: task.model(),
+            fallback_model: field(&task, "fallbackModel")?,
+            subagents: field(&task, "subagents")?.unwrap_or_default(),
+            slash_commands: field(&task, "slashCommands")?.unwrap_or_default(),
+            max_turns: task.max_turns(),
+            timeout_minutes: task.timeout_minutes(),
+            max_budget_usd: field(&task, "maxBudgetUsd")?,
+            permission_mode: task.permission_mode(),
+            secret_names: task.secret_names(),
+            callback_url: task.callback_url(),
+        };
+        Ok(match crate::validate(&settings, &request)? {
+            crate::Verdict::Accept => Verdict::Accept,
+            crate::Verdict::Amend(patch) => Verdict::Amend(patch.to_string()),
+            crate::Verdict::Reject(rejection) => Verdict::Reject(Rejection {
+                code: rejection.code.into(),
+                message: rejection.message,
+                field: Some(rejection.field.into()),
+                details: None,
+            }),
+        })
+    }
+}
+
+/// A field that has no getter of its own; none where the request lacks it.
+fn field<T: DeserializeOwned>(task: &Task, name: &str) -> Result<Option<T>, String> {
+    let Some(text) = task.field(name) else {
+        return Ok(None);
+    };
+    serde_json::from_str::<Option<T>>(&text).map_err(|error| format!("{name}: {error}"))
+}
+
+export!(RequestRules);
