@@ -1,21 +1,30 @@
 //! The gateway, put together once: what every endpoint works with.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
 use crate::admission::Admission;
+use crate::bucket::Bucket;
+use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
-use crate::envelope::Envelope;
-use crate::isolation::Isolation;
-use crate::launch::Dispatcher;
-use crate::outbound::Outbound;
+use crate::envelope::local::LocalKey;
+use crate::envelope::{Envelope, EnvelopeError};
+use crate::http::{ClaudeCli, Presence, StorageProbe, needs_follower};
+use crate::isolation::{Isolation, IsolationError};
+use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
+use crate::outbound::{Forbidden, Outbound};
 use crate::plugin::Plugins;
-use crate::task::Tasks;
-use crate::webhook::Courier;
+use crate::task::{TaskError, TaskId, Tasks};
+use crate::webhook::{self, Courier, SecretError};
 
 /// All parts of a running gateway.
 #[derive(Debug)]
 pub struct App {
-    /// The settings.
+    /// The settings, with the webhook secret filled in.
     pub config: Arc<Config>,
     /// Records and events.
     pub tasks: Tasks,
@@ -33,4 +42,122 @@ pub struct App {
     pub outbound: Outbound,
     /// What separates agents here.
     pub isolation: Isolation,
+    /// Who follows which task.
+    pub presence: Presence,
+    /// Whether the bucket takes writes.
+    pub storage: StorageProbe,
+    /// The agent's CLI, for `/health`.
+    pub claude: ClaudeCli,
+    /// Cancelled when the gateway takes no more requests.
+    pub stopping: CancellationToken,
+}
+
+/// The gateway cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The bucket's directory.
+    #[error("the storage cannot be opened: {0}")]
+    Storage(#[source] std::io::Error),
+    /// The local key.
+    #[error(transparent)]
+    Key(#[from] EnvelopeError),
+    /// The webhook's secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// What separates agents.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
+    /// The dialler.
+    #[error(transparent)]
+    Outbound(#[from] Forbidden),
+    /// What an earlier gateway left cannot be taken up.
+    #[error("unfinished tasks cannot be taken up: {0}")]
+    Tasks(#[from] TaskError),
+}
+
+impl App {
+    /// Puts everything together and takes up what an earlier gateway left. Jobs run as `exe run-job`
+    /// with `job_env` for their environment.
+    pub async fn build(
+        mut config: Config,
+        exe: PathBuf,
+        job_env: BTreeMap<String, String>,
+    ) -> Result<Arc<Self>, BuildError> {
+        config.webhook.secret = webhook::secrets(&config)?;
+        let config = Arc::new(config);
+        let isolation = Isolation::detect(&config)?;
+        let outbound = Outbound::new(&config)?;
+        let envelope = Envelope::new(Arc::new(local_key(&config)?), &config.envelope);
+        let admission = Admission::new(&config);
+
+        let bucket: Arc<dyn Bucket> = Arc::new(
+            DirectoryBucket::open(config.data_dir.join("bucket")).map_err(BuildError::Storage)?,
+        );
+        let tasks = Tasks::new(Arc::clone(&bucket));
+        let plugins = Plugins::load(&config, Arc::clone(&bucket)).await;
+
+        let courier = Courier::start(&config, Arc::clone(&bucket), outbound.clone());
+        let launcher = Arc::new(LocalLauncher::new(&config, exe, job_env, isolation.clone()));
+        let dispatcher =
+            Dispatcher::start(&config, tasks.clone(), launcher, Arc::clone(&courier)).await?;
+
+        let (presence, abandoned) = Presence::new(config.server.disconnect_grace);
+        for record in dispatcher
+            .status()
+            .await?
+            .tasks
+            .iter()
+            .filter(|record| needs_follower(record))
+        {
+            presence.expect(&record.task_id);
+        }
+        tokio::spawn(end_abandoned(Arc::clone(&dispatcher), abandoned));
+
+        Ok(Arc::new(Self {
+            storage: StorageProbe::new(bucket),
+            claude: ClaudeCli::new(config.agent.claude_bin.clone()),
+            stopping: CancellationToken::new(),
+            config,
+            tasks,
+            envelope,
+            admission,
+            plugins,
+            dispatcher,
+            courier,
+            outbound,
+            isolation,
+            presence,
+        }))
+    }
+
+    /// Ends what runs in the background, after [`crate::http::serve`] has returned. Jobs run on.
+    pub async fn stop(&self) {
+        self.presence.close();
+        self.dispatcher.stop().await;
+        self.courier.stop().await;
+    }
+}
+
+fn local_key(config: &Config) -> Result<LocalKey, EnvelopeError> {
+    let path = &config.envelope.local_key;
+    let (key, made) = LocalKey::load_or_create(path)?;
+    if made {
+        tracing::info!(path = %path.display(), "made a local key: what it sealed is lost without it");
+    }
+    Ok(key)
+}
+
+/// Ends tasks that nobody follows any more.
+async fn end_abandoned(dispatcher: Arc<Dispatcher>, mut abandoned: UnboundedReceiver<TaskId>) {
+    while let Some(id) = abandoned.recv().await {
+        match dispatcher.cancel(&id, "disconnect").await {
+            Ok(Cancelled::Requested(_)) => {
+                tracing::info!(task = %id, "nobody follows the task any more: it is cancelled")
+            }
+            Ok(Cancelled::Already(_) | Cancelled::Over(_) | Cancelled::Unknown) => {}
+            Err(error) => {
+                tracing::warn!(task = %id, %error, "an abandoned task cannot be cancelled")
+            }
+        }
+    }
 }

@@ -1,16 +1,44 @@
 //! The queue in front of the launcher.
+//!
+//! The line itself is in memory; every task in it is in the bucket first. After a restart, and every
+//! few seconds, the bucket is looked through for unfinished tasks that nobody here attends.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Launcher;
+use super::attend::{Attendant, Standing};
+use super::queue::Queue;
 use crate::config::Config;
 use crate::task::{Record, TaskError, TaskId, Tasks};
 use crate::webhook::Courier;
 
+/// How often the bucket is looked through.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// A queued task that is younger may still be on its way into the line of the gateway that took it.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// Records read at once.
+const READS: usize = 16;
+
 /// A place in the queue, held from before the task is stored; dropped unused it is free again.
 #[derive(Debug)]
-pub struct Place {}
+pub struct Place {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.queue().release();
+    }
+}
 
 /// Every place is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,42 +75,244 @@ pub enum Cancelled {
 
 /// Starts queued tasks as places free up, watches their jobs, ends what died.
 #[derive(Debug)]
-pub struct Dispatcher {}
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tasks: Tasks,
+    attendant: Attendant,
+    /// Never held over an await.
+    queue: Mutex<Queue>,
+    /// A task came into the line or a place became free.
+    moved: Notify,
+    stop: CancellationToken,
+    work: TaskTracker,
+}
 
 impl Dispatcher {
     /// Takes up every unfinished task of the bucket: queues what no job holds, watches what one
     /// does, ends as `lost` what one held and died, settles what was over.
     pub async fn start(
-        _config: &Config,
-        _tasks: Tasks,
-        _launcher: Arc<dyn Launcher>,
-        _courier: Arc<Courier>,
+        config: &Config,
+        tasks: Tasks,
+        launcher: Arc<dyn Launcher>,
+        courier: Arc<Courier>,
     ) -> Result<Arc<Self>, TaskError> {
-        unimplemented!()
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            attendant: Attendant::new(config, tasks.clone(), launcher, courier, stop.clone()),
+            tasks,
+            queue: Mutex::new(Queue::new(
+                config.queue.max_concurrent,
+                config.queue.max_waiting,
+            )),
+            moved: Notify::new(),
+            stop,
+            work: TaskTracker::new(),
+        });
+        for record in shared.tasks.unfinished().await? {
+            shared.take_up(&record);
+        }
+        shared.work.spawn(Arc::clone(&shared).hand_out_places());
+        shared.work.spawn(Arc::clone(&shared).keep_looking());
+        Ok(Arc::new(Self { shared }))
     }
 
     /// Takes a place for a task that is about to be stored.
     pub fn reserve(&self) -> Result<Place, QueueFull> {
-        unimplemented!()
+        self.shared.queue().reserve()?;
+        Ok(Place {
+            shared: Arc::clone(&self.shared),
+        })
     }
 
     /// Queues a stored task.
-    pub fn submit(&self, _place: Place, _id: TaskId) {
-        unimplemented!()
+    pub fn submit(&self, place: Place, id: TaskId) {
+        // In the line before the place is given back: in between the task counts twice, never not at all.
+        self.shared.queue().push(id);
+        drop(place);
+        self.shared.moved.notify_one();
     }
 
     /// Asks for the end of a task: one that waits ends at once, one with a job ends by its job.
-    pub async fn cancel(&self, _id: &TaskId, _by: &str) -> Result<Cancelled, TaskError> {
-        unimplemented!()
+    pub async fn cancel(&self, id: &TaskId, by: &str) -> Result<Cancelled, TaskError> {
+        self.shared.cancel(id, by).await
+    }
+
+    /// How many tasks wait and run, without their records.
+    pub fn load(&self) -> QueueStatus {
+        let queue = self.shared.queue();
+        let (_, waiting, running) = queue.tasks();
+        QueueStatus {
+            tasks: Vec::new(),
+            waiting,
+            running,
+            max: queue.max_running(),
+        }
     }
 
     /// What is unfinished.
     pub async fn status(&self) -> Result<QueueStatus, TaskError> {
-        unimplemented!()
+        let (ids, waiting, running, max) = {
+            let queue = self.shared.queue();
+            let (ids, waiting, running) = queue.tasks();
+            (ids, waiting, running, queue.max_running())
+        };
+        let mut reads = futures::stream::iter(ids)
+            .map(|id| {
+                let tasks = self.shared.tasks.clone();
+                async move { tasks.get(&id).await }
+            })
+            .buffer_unordered(READS);
+        let mut tasks = Vec::new();
+        while let Some(record) = reads.next().await {
+            tasks.extend(record?.filter(|record| !record.status.is_terminal()));
+        }
+        tasks.sort_by(|one: &Record, other| {
+            (one.created_at, &one.task_id).cmp(&(other.created_at, &other.task_id))
+        });
+        Ok(QueueStatus {
+            tasks,
+            waiting,
+            running,
+            max,
+        })
     }
 
     /// Starts no more jobs; those that run go on without us.
     pub async fn stop(&self) {
-        unimplemented!()
+        self.shared.stop.cancel();
+        self.shared.work.close();
+        self.shared.work.wait().await;
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Every method of the queue leaves it whole, so a panic elsewhere does not spoil it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the line's first whenever there is a place.
+    async fn hand_out_places(self: Arc<Self>) {
+        loop {
+            loop {
+                let next = self.queue().next();
+                match next {
+                    Some((id, overdue)) if !self.stop.is_cancelled() => self.attend(id, overdue),
+                    _ => break,
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.moved.notified() => {}
+            }
+        }
+    }
+
+    /// Finds what nobody attends: tasks of a gateway that is no more, or that a fault of the storage
+    /// made us let go.
+    async fn keep_looking(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            match self.tasks.unfinished().await {
+                Ok(records) => {
+                    for record in records {
+                        self.look_at(&record).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the unfinished tasks cannot be read"),
+            }
+        }
+    }
+
+    async fn look_at(self: &Arc<Self>, record: &Record) {
+        let (known, waiting) = {
+            let queue = self.queue();
+            (
+                queue.knows(&record.task_id),
+                queue.is_waiting(&record.task_id),
+            )
+        };
+        if record.cancel.is_some() && known {
+            // Asked through another gateway, or its asker was interrupted.
+            if waiting {
+                if let Err(error) = self.end_waiting(&record.task_id).await {
+                    tracing::warn!(task = %record.task_id, %error, "a waiting task cannot be ended");
+                }
+            } else {
+                self.queue().ask_to_end(&record.task_id);
+            }
+        }
+        let age = Timestamp::now().duration_since(record.created_at);
+        if !known && (Standing::of(record) != Standing::Queued || age > ON_ITS_WAY) {
+            self.take_up(record);
+        }
+    }
+
+    /// Attends a task that was found in the bucket.
+    fn take_up(self: &Arc<Self>, record: &Record) {
+        let id = record.task_id.clone();
+        if Standing::of(record) == Standing::Queued {
+            self.queue().push(id);
+            self.moved.notify_one();
+            return;
+        }
+        let Some(overdue) = self.queue().adopt(&id) else {
+            return;
+        };
+        if record.cancel.is_some() {
+            overdue.cancel();
+        }
+        self.attend(id, overdue);
+    }
+
+    fn attend(self: &Arc<Self>, id: TaskId, overdue: CancellationToken) {
+        let shared = Arc::clone(self);
+        self.work.spawn(async move {
+            let since = Instant::now();
+            let ended = shared.attendant.attend(&id, &overdue).await;
+            if let Err(error) = &ended {
+                tracing::warn!(task = %id, %error, "a task is let go until the next look");
+            }
+            shared
+                .queue()
+                .done(&id, ended.is_ok().then(|| since.elapsed()));
+            shared.moved.notify_one();
+        });
+    }
+
+    async fn cancel(&self, id: &TaskId, by: &str) -> Result<Cancelled, TaskError> {
+        let asked = match self.tasks.request_cancel(id, by).await {
+            Ok(asked) => asked,
+            Err(TaskError::Unknown(_)) => return Ok(Cancelled::Unknown),
+            Err(error) => return Err(error),
+        };
+        if asked.record.status.is_terminal() {
+            return Ok(Cancelled::Over(Box::new(asked.record)));
+        }
+        let ended = self.end_waiting(id).await?;
+        self.queue().ask_to_end(id);
+        let record = Box::new(ended.unwrap_or(asked.record));
+        Ok(if asked.changed {
+            Cancelled::Requested(record)
+        } else {
+            Cancelled::Already(record)
+        })
+    }
+
+    /// Ends a task that is in the line; none where it is not, or no more.
+    async fn end_waiting(&self, id: &TaskId) -> Result<Option<Record>, TaskError> {
+        let withdrawn = self.queue().withdraw(id);
+        if !withdrawn {
+            return Ok(None);
+        }
+        self.moved.notify_one();
+        Ok(Some(self.attendant.end_unstarted(id).await?))
     }
 }

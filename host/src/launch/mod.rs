@@ -4,8 +4,12 @@
 //! [`Dispatcher`] is when: a bounded, durable queue, a number of places, recovery after a restart.
 //! Does not know HTTP or what a job does.
 
+mod attend;
 mod dispatcher;
+mod job_logs;
 mod local;
+mod process;
+mod queue;
 
 use async_trait::async_trait;
 

@@ -1,0 +1,41 @@
+//! `POST /run-async`: takes a task and answers at once; the report comes by webhook.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::json;
+
+use super::problem::Problem;
+use super::stream::{X_TASK_ID, javascript};
+use super::{status, submit};
+use crate::app::App;
+use crate::task::Mode;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new().route("/run-async", post(run_async))
+}
+
+async fn run_async(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let record = submit::accept(&app, request, Mode::Async).await?.record;
+    let mut body = json!({
+        "taskId": record.task_id,
+        "status": record.status,
+        "logsPath": record.logs_path,
+        "createdAt": javascript(record.created_at),
+        "executionName": status::execution_name(&record),
+    });
+    if let Some(fields) = body.as_object_mut()
+        && !record.warnings.is_empty()
+    {
+        fields.insert("warnings".to_owned(), json!(record.warnings));
+    }
+    let headers = [
+        (header::LOCATION, format!("/tasks/{}", record.task_id)),
+        (X_TASK_ID, record.task_id.to_string()),
+    ];
+    Ok((StatusCode::ACCEPTED, headers, Json(body)).into_response())
+}

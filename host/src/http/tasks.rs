@@ -1,0 +1,122 @@
+//! `GET /tasks`, `GET /tasks/{id}`: records as callers may see them.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::id::Id;
+use super::problem::{INVALID_QUERY, Problem, unknown_task};
+use crate::app::App;
+use crate::task::{ListQuery, Record, Status, TaskId, report};
+
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 200;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/tasks", get(list))
+        .route("/tasks/{id}", get(one))
+}
+
+#[derive(Deserialize)]
+struct Params {
+    status: Option<Status>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+async fn list(
+    State(app): State<Arc<App>>,
+    params: Result<Query<Params>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let refused = || {
+        let error =
+            "status must be pending, running, completed, failed or cancelled; limit 1 to 200";
+        Problem::new(INVALID_QUERY, error)
+    };
+    let Query(params) = params.map_err(|_| refused())?;
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(refused());
+    }
+    let query = ListQuery {
+        status: params.status,
+        limit,
+        cursor: params.cursor,
+    };
+    let page = app.tasks.list(&query).await?;
+    let tasks = page.tasks.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(match page.next {
+        Some(next) => json!({ "tasks": tasks, "next": next }),
+        None => json!({ "tasks": tasks }),
+    }))
+}
+
+async fn one(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Map<String, Value>>, Problem> {
+    let record = record(&app, &id).await?;
+    let mut fields = view(&record)?;
+    if record.status.is_terminal() {
+        for (name, value) in report(&record) {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    Ok(Json(fields))
+}
+
+/// The record, or the answer that there is none.
+pub(super) async fn record(app: &App, id: &TaskId) -> Result<Record, Problem> {
+    app.tasks
+        .get(id)
+        .await?
+        .ok_or_else(|| unknown_task(id.as_str()))
+}
+
+/// The record without what the callback URL may hold of secrets.
+fn view(record: &Record) -> Result<Map<String, Value>, Problem> {
+    let shown = Record {
+        callback_url: record.callback_url.as_deref().and_then(without_secrets),
+        ..record.clone()
+    };
+    match serde_json::to_value(shown) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Problem::internal("a record is no object")),
+        Err(error) => Err(Problem::internal(error)),
+    }
+}
+
+/// None for what is no URL.
+fn without_secrets(url: &str) -> Option<String> {
+    let mut url = url::Url::parse(url).ok()?;
+    url.set_query(None);
+    url.set_fragment(None);
+    // Both fail only for URLs that can hold neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+
+    #[test]
+    fn a_callback_url_is_shown_without_query_user_and_fragment() {
+        assert_eq!(
+            without_secrets("https://user:pw@example.com:8443/hook?token=t#f").unwrap(),
+            "https://example.com:8443/hook"
+        );
+        assert_eq!(without_secrets("not a url"), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! One dialler for what callers make us connect to: it checks the address that is dialled, follows
+//! no redirect and knows no proxy from the environment.
+//!
+//! A name is looked up once, by the connection itself, and only the permitted ones of its addresses
+//! are dialled: there is no second answer that could differ from the one that was checked. A literal
+//! address is never looked up, so [`Outbound::request`] judges it first. Does not know what is sent.
+
+mod resolve;
+mod special_use;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use url::{Host, Url};
+
+use crate::config::{self, Config, PrivateAddresses};
+use resolve::CheckedResolver;
+
+/// Longer URLs are refused.
+const MAX_URL: usize = 2048;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Ports above 1023 where services listen that a request of ours could do harm to.
+const OTHER_SERVICES: &[u16] = &[
+    2049, 2375, 2379, 2380, 3306, 3389, 4045, 5060, 5061, 5432, 5900, 6000, 6379, 6566, 6665, 6666,
+    6667, 6668, 6669, 6697, 10080, 10250, 11211, 27017,
+];
+
+/// A refusal before any byte was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Forbidden(pub String);
+
+/// The dialler. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    policy: Policy,
+    client: reqwest::Client,
+}
+
+impl Outbound {
+    /// By `[outbound]`.
+    pub fn new(config: &Config) -> Result<Self, Forbidden> {
+        Self::by(&config.outbound)
+    }
+
+    /// By these settings.
+    pub fn by(settings: &config::Outbound) -> Result<Self, Forbidden> {
+        let policy = Policy {
+            private: settings.private_addresses,
+            http: settings.allow_http,
+        };
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .dns_resolver(Arc::new(CheckedResolver::new(policy)))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()
+            .map_err(|error| Forbidden(format!("the outbound client cannot be made: {error}")))?;
+        Ok(Self { policy, client })
+    }
+
+    /// What can be told from the URL alone: scheme, user info, port, a literal address. A host name
+    /// is judged again by the address when it is dialled.
+    pub fn check(&self, url: &Url) -> Result<(), Forbidden> {
+        let refuse = |why: &str| Err(Forbidden(why.to_owned()));
+        if url.as_str().len() > MAX_URL {
+            return refuse("the URL is longer than 2048 bytes");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("the URL must not hold a user name or password");
+        }
+        let Some(host) = url.host() else {
+            return refuse("the URL names no host");
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if self.policy.http || self.policy.permits_private(&host) => {}
+            "http" => return refuse("plain http is not allowed; use https"),
+            _ => return refuse("the URL must use http or https"),
+        }
+        if let Some(port) = url.port() {
+            let web = port == 80 || port == 443;
+            if (port < 1024 && !web) || OTHER_SERVICES.contains(&port) {
+                return Err(Forbidden(format!("port {port} is not allowed")));
+            }
+        }
+        match host {
+            Host::Ipv4(address) => self.policy.permit(IpAddr::V4(address)),
+            Host::Ipv6(address) => self.policy.permit(IpAddr::V6(address)),
+            Host::Domain(name) if is_localhost(name) => {
+                self.policy.permit(IpAddr::V4(Ipv4Addr::LOCALHOST))
+            }
+            Host::Domain(_) => Ok(()),
+        }
+    }
+
+    /// A request whose address is judged now where the URL has it, else when it is dialled.
+    pub fn request(&self, method: Method, url: Url) -> Result<reqwest::RequestBuilder, Forbidden> {
+        self.check(&url)?;
+        Ok(self.client.request(method, url))
+    }
+
+    /// A client that checks whatever a host name stands for. It cannot see literal addresses:
+    /// [`Outbound::check`] the URL first, or use [`Outbound::request`].
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+}
+
+/// Which addresses may be dialled.
+#[derive(Clone, Copy, Debug)]
+struct Policy {
+    private: PrivateAddresses,
+    http: bool,
+}
+
+impl Policy {
+    fn permit(self, address: IpAddr) -> Result<(), Forbidden> {
+        let Some(range) = special_use::range_of(address) else {
+            return Ok(());
+        };
+        match self.private {
+            PrivateAddresses::Allow => Ok(()),
+            PrivateAddresses::Loopback if special_use::is_loopback(address) => Ok(()),
+            PrivateAddresses::Deny | PrivateAddresses::Loopback => Err(Forbidden(format!(
+                "{address} is not a public address ({range})"
+            ))),
+        }
+    }
+
+    /// Plain http is a matter of public networks only.
+    fn permits_private(self, host: &Host<&str>) -> bool {
+        let address = match host {
+            Host::Ipv4(address) => IpAddr::V4(*address),
+            Host::Ipv6(address) => IpAddr::V6(*address),
+            Host::Domain(name) if is_localhost(name) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            Host::Domain(_) => return false,
+        };
+        special_use::range_of(address).is_some() && self.permit(address).is_ok()
+    }
+}
+
+/// RFC 6761: always this machine, whatever a name server says.
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests;
