@@ -14,6 +14,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=wasm32-unknown-unknown
 target_dir=$root/plugins/target
 guests=no
+# A toolchain that is pinned for this project is the one to ask.
+cd "$root"
 
 say() { printf 'build-plugins: %s\n' "$*"; }
 fail() {
@@ -70,7 +72,7 @@ find_rustc() {
 ask_rustup() {
     type -p rustup >/dev/null || return 1
     say "asking rustup for the standard library of $target"
-    timeout 120 rustup target add "$target" >/dev/null 2>&1
+    timeout 60 rustup target add "$target" >/dev/null 2>&1
 }
 
 install_source() {

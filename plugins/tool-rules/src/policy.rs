@@ -5,6 +5,8 @@
 //! 3. Left out of a list that restricts: the request's, then the operator's.
 //! 4. Allowed by the request, then by the operator; nobody's opinion otherwise.
 
+use patterns::PathPattern;
+
 use crate::call::{Access, Call, Lists, Target, below};
 use crate::rule::{self, Forbids, Rule};
 use crate::settings::{Rules, Settings, read_rules};
@@ -108,11 +110,13 @@ fn confined(settings: &Settings, rules: &Rules, call: &Call) -> Option<Ruling> {
         (false, _, true) => Some("confine_reads"),
         _ => None,
     };
-    let inside = match call.target() {
-        Target::Path { real, .. } => below(&call.workspace, real),
-        Target::Unknown => None,
+    let (real, named) = match call.target() {
+        Target::Path { real, named } => {
+            (below(&call.workspace, real), below(&call.workspace, named))
+        }
+        Target::Unknown => (None, None),
     };
-    if let (None, Some(setting)) = (&inside, setting) {
+    if let (None, Some(setting)) = (&real, setting) {
         let deed = if writes { "written" } else { "read" };
         let reason = format!(
             "{} is for files inside the workspace; nothing outside it is {deed}",
@@ -123,13 +127,11 @@ fn confined(settings: &Settings, rules: &Rules, call: &Call) -> Option<Ruling> {
     if !writes {
         return None;
     }
-    let inside = inside?;
-    let found = rules
-        .protected
-        .iter()
-        .enumerate()
-        .find(|(_, (_, pattern))| pattern.covers(&inside));
-    let (place, (text, _)) = found?;
+    // Also as it was named: a protected directory may itself be a link.
+    let places = [real, named];
+    let covers = |pattern: &PathPattern| places.iter().flatten().any(|path| pattern.covers(path));
+    let mut protected = rules.protected.iter().enumerate();
+    let (place, (text, _)) = protected.find(|(_, (_, pattern))| covers(pattern))?;
     let reason = format!(
         "{text} is protected: it steers git or the agent, and is not written to by {}",
         call.tool
@@ -151,12 +153,17 @@ fn left_out(
     if !restricts || stays || rule::permits(rules, call).is_some() {
         return None;
     }
-    let reason = format!(
-        "no rule of {list} allows this {} call; allowed: {}. Of a command line each command must be allowed, \
-         without substitutions, assignments before it and redirections to files",
+    let mut reason = format!(
+        "no rule of {list} allows this {} call; allowed: {}",
         call.tool,
         summary(rules)
     );
+    if call.tool == "Bash" {
+        reason.push_str(
+            ". Of a command line each command must be allowed, without substitutions, assignments before it \
+             and redirections to files",
+        );
+    }
     Some(Ruling::deny(list.to_owned(), reason))
 }
 
@@ -190,7 +197,7 @@ fn summary(rules: &[Rule]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use serde_json::json;
 

@@ -94,7 +94,7 @@ pub(crate) fn permits(patterns: &[(usize, &CommandPattern)], line: &str) -> Opti
     let commands = shell::parse(line).ok()?;
     let mut places = Vec::new();
     for command in &commands {
-        if !command.simple {
+        if !command.may_be_allowed() {
             return None;
         }
         let raw = command.raw();

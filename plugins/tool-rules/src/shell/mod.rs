@@ -40,6 +40,15 @@ pub(crate) struct Command {
 }
 
 impl Command {
+    /// Whether a rule may allow it. A subscript that holds a substitution runs it even in single
+    /// quotes, where a builtin takes the word for a variable: `printf -v 'a[$(id)]' x`.
+    pub(crate) fn may_be_allowed(&self) -> bool {
+        let runs = |word: &Word| {
+            word.text.contains('[') && (word.text.contains('`') || word.text.contains("$("))
+        };
+        self.simple && !self.words.iter().any(runs)
+    }
+
     /// Its words as they are written, with one blank between them.
     pub(crate) fn raw(&self) -> String {
         join(&self.words, |word| &word.raw)
