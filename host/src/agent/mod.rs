@@ -3,6 +3,17 @@
 //! Every tool call goes through a [`Gate`] before it runs, and the gate is proved by a canary before
 //! the task is handed over. Does not know plugins, buckets or credentials. Relies on `isolation` to
 //! start and kill processes, on the broker's address and token in the environment it is given.
+//! What of the CLI all this relies on was seen of version 2.1.330.
+
+mod binary;
+mod canary;
+mod command_line;
+mod lines;
+mod outcome;
+mod protocol;
+mod run;
+mod scripted_model;
+mod talk;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,9 +46,9 @@ pub enum GateAnswer {
 }
 
 /// Everything that one run of the CLI needs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AgentTask {
-    /// The platform binary, executed directly.
+    /// The platform binary, executed directly; made reachable for the agent's user if it is not.
     pub binary: PathBuf,
     /// Sent over the control protocol, never in argv.
     pub prompt: String,
@@ -73,6 +84,13 @@ pub struct AgentTask {
     pub total: std::time::Duration,
 }
 
+impl std::fmt::Debug for AgentTask {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Environment and MCP configuration may hold secrets, prompts are nobody's business.
+        formatter.debug_struct("AgentTask").field("binary", &self.binary).field("cwd", &self.cwd).finish_non_exhaustive()
+    }
+}
+
 /// How a run ended, judged from evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentEnd {
@@ -103,25 +121,34 @@ pub enum GateUnproven {
 }
 
 /// Runs the CLI with the task's own settings against a scripted answer of ours on loopback: one tool
-/// call, denied; proves that the CLI asked and that the call did not run.
-pub async fn prove_gate(_task: &AgentTask, _sandbox: &Sandbox) -> Result<(), GateUnproven> {
-    unimplemented!()
+/// call, denied; proves that the CLI asked and that the call did not run. Takes about a second, at
+/// most 30.
+///
+/// The same flags, permission mode, allowed tools and environment are used, but a home and a
+/// directory apart, no MCP servers and no list of disallowed tools: the CLI asks nothing about a tool
+/// that is disallowed, and the list can only take calls away.
+///
+/// # Errors
+/// Whatever keeps the proof from being complete; the task must not be handed over then.
+pub async fn prove_gate(task: &AgentTask, sandbox: &Sandbox) -> Result<(), GateUnproven> {
+    canary::prove(task, sandbox).await
 }
 
 /// Runs the CLI. Every line of its output but the control protocol's goes to `log`, unchanged. When
 /// this returns, the whole process tree is dead. `cancel` ends the run as cancelled.
 pub async fn run(
-    _task: &AgentTask,
-    _sandbox: &Sandbox,
-    _gate: &dyn Gate,
-    _log: &EventLog,
-    _cancel: CancellationToken,
+    task: &AgentTask,
+    sandbox: &Sandbox,
+    gate: &dyn Gate,
+    log: &EventLog,
+    cancel: CancellationToken,
 ) -> AgentEnd {
-    unimplemented!()
+    let place = run::Place { home: sandbox.home(), tmp: sandbox.tmp() };
+    run::run(task, sandbox, place, gate, log, cancel).await
 }
 
 /// The CLI's binary by `agent.claude_bin`, `./tools`, `PATH`; the wrapper script of the npm package
 /// leads to the platform binary.
-pub fn find_binary(_configured: Option<&std::path::Path>) -> Option<PathBuf> {
-    unimplemented!()
+pub fn find_binary(configured: Option<&std::path::Path>) -> Option<PathBuf> {
+    binary::find(configured)
 }

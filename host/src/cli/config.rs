@@ -12,7 +12,7 @@ const BAD_SETTINGS: u8 = 64;
 
 /// Prints the settings to stdout, as `key = value  # origin` or as a JSON object by key; exits with 64
 /// and all mistakes on stderr where there are any. Secrets read `[set]` or `[not set]`.
-pub fn run(sources: &Sources, as_json: bool) -> ExitCode {
+pub(super) fn run(sources: &Sources, as_json: bool) -> ExitCode {
     match settings(sources) {
         Ok(settings) => {
             let text = if as_json {

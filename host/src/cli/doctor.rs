@@ -12,11 +12,11 @@ use crate::config::{Sources, job_environment, load};
 use report::{Finding, Report};
 
 /// The release of the Claude Code CLI that the agent's protocol was taken from and is tested with.
-pub const CLI_VERSION: &str = "2.1.330";
+pub(super) const CLI_VERSION: &str = "2.1.330";
 
 /// Runs every check, prints one line each to stdout (or one JSON object), and exits with 0 if none
 /// failed, else with 1. Wrong settings are findings too, and leave nothing else to check.
-pub async fn run(sources: &Sources, as_json: bool) -> ExitCode {
+pub(super) async fn run(sources: &Sources, as_json: bool) -> ExitCode {
     let report = match load(sources) {
         Ok(config) => Report(checks::all(&config, &job_environment(sources, &config)).await),
         Err(mistakes) => Report(

@@ -13,7 +13,6 @@ mod serve;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -75,15 +74,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    #[command(hide = true)]
-    Guard(guard::GuardArgs),
-    #[command(hide = true)]
-    GuardExec(guard::ExecArgs),
 }
 
 /// Everything `main` does.
 pub fn main() -> ExitCode {
-    isolation::harden_self();
+    if let Err(error) = isolation::harden_self() {
+        eprintln!("gatehouse: this process cannot be closed to others: {error}");
+        return ExitCode::FAILURE;
+    }
+    // What stands between a job and its agent wants no configuration, no logs, no runtime.
+    if let Some(code) = guard::dispatch(std::env::args_os()) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -91,14 +93,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    // These two stand between a job and its agent: no configuration, no logs, no runtime.
-    let command = match cli.command {
-        Command::Guard(args) => return guard::guard(args),
-        Command::GuardExec(args) => return guard::exec(args),
-        command => command,
-    };
     let sources = cli.settings.into_sources();
-    match command {
+    match cli.command {
         Command::Config { json } => config::run(&sources, json),
         Command::Doctor { json } => with_runtime(doctor::run(&sources, json)),
         Command::Run(options) => with_runtime(run::run(options, &sources.environment)),
@@ -108,15 +104,14 @@ pub fn main() -> ExitCode {
             configured(&sources, |config| with_runtime(serve::run(config, &sources)))
         }
         Command::RunJob { task_id } => configured(&sources, |config| with_runtime(run_job::run(config, &task_id))),
-        Command::Guard(_) | Command::GuardExec(_) => ExitCode::FAILURE,
     }
 }
 
 /// Loads the settings and starts the logs before `run`; lists every mistake and runs nothing where
 /// there is one.
-fn configured(sources: &Sources, run: impl FnOnce(Arc<Config>) -> ExitCode) -> ExitCode {
+fn configured(sources: &Sources, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     let config = match crate::config::load(sources) {
-        Ok(config) => Arc::new(config),
+        Ok(config) => config,
         Err(mistakes) => {
             eprintln!("gatehouse: the configuration is wrong; nothing was started.\n{mistakes}");
             return ExitCode::from(EXIT_USAGE);

@@ -12,7 +12,7 @@ use crate::isolation::Isolation;
 use crate::job::Job;
 use crate::task::TaskId;
 
-pub(super) async fn run(config: Arc<Config>, task_id: &str) -> ExitCode {
+pub(super) async fn run(config: Config, task_id: &str) -> ExitCode {
     match work(config, task_id).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -22,12 +22,12 @@ pub(super) async fn run(config: Arc<Config>, task_id: &str) -> ExitCode {
     }
 }
 
-async fn work(config: Arc<Config>, task_id: &str) -> anyhow::Result<()> {
+async fn work(config: Config, task_id: &str) -> anyhow::Result<()> {
     let id: TaskId = task_id.parse()?;
     let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket"))?);
     let (key, _made) = LocalKey::load_or_create(&config.envelope.local_key)?;
     let envelope = Envelope::new(Arc::new(key), &config.envelope);
     let isolation = Isolation::detect(&config)?;
-    Job::new(config, bucket, envelope, isolation).run(id).await?;
+    Job::new(Arc::new(config), bucket, envelope, isolation).run(id).await?;
     Ok(())
 }

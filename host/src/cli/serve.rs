@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::app::App;
 use crate::config::{Config, Sources, job_environment};
 use crate::http;
 
-pub(super) async fn run(config: Arc<Config>, sources: &Sources) -> ExitCode {
+pub(super) async fn run(config: Config, sources: &Sources) -> ExitCode {
     match serve(config, sources).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -23,28 +24,33 @@ pub(super) async fn run(config: Arc<Config>, sources: &Sources) -> ExitCode {
     }
 }
 
-async fn serve(config: Arc<Config>, sources: &Sources) -> anyhow::Result<()> {
-    let stop = {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            info!("told to stop; jobs run on and the next start takes them up");
-        }
-    };
+async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_at_signal(stop.clone())?);
     let listener = TcpListener::bind(config.server.listen)
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen))?;
     let address = listener.local_addr()?;
     let job_environment = job_environment(sources, &config);
-    let app = App::build(Arc::clone(&config), std::env::current_exe()?, job_environment).await?;
+    let app = App::build(config, std::env::current_exe()?, job_environment).await?;
     info!(%address, "listening");
     // For scripts that start the gateway on port 0; whoever closed stdout does not want to know.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
     http::serve(Arc::clone(&app), listener, stop).await;
     app.stop().await;
     Ok(())
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT. The handlers stand when this returns.
+fn stop_at_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("told to stop; jobs run on and the next start takes them up");
+        stop.cancel();
+    })
 }

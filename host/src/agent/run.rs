@@ -1,0 +1,230 @@
+//! One run of the CLI: starts it, keeps the conversation going, ends it, judges it.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::lines::{Line, Lines};
+use super::outcome::{Evidence, Stop, judge, not_started};
+use super::protocol::{self, Event, Frame};
+use super::talk::{Due, MOST_UNWRITTEN, Talk};
+use super::{AgentEnd, AgentTask, Gate, command_line};
+use crate::isolation::{Ended, IsolationError, Program, Sandbox, Supervised};
+use crate::task::EventLog;
+
+/// Bytes of standard error that are kept.
+const COMPLAINT: usize = 4096;
+/// Time for writing down what came before the end, once everything is dead.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
+/// Where a run keeps its own files; not the task's workspace.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) home: &'a Path,
+    pub(super) tmp: &'a Path,
+}
+
+/// Takes the lines that a caller may see.
+#[async_trait]
+pub(super) trait Sink: Sync {
+    async fn append(&self, line: &[u8]);
+}
+
+#[async_trait]
+impl Sink for EventLog {
+    async fn append(&self, line: &[u8]) {
+        EventLog::append(self, line).await;
+    }
+}
+
+/// Runs the CLI to its end; nothing of it is left then.
+pub(super) async fn run(
+    task: &AgentTask,
+    sandbox: &Sandbox,
+    place: Place<'_>,
+    gate: &dyn Gate,
+    sink: &dyn Sink,
+    cancel: CancellationToken,
+) -> AgentEnd {
+    match start(task, sandbox, place).await {
+        Ok(process) => judge(&follow(task, sandbox, process, gate, sink, cancel).await),
+        Err(error) => not_started(&error),
+    }
+}
+
+async fn start(task: &AgentTask, sandbox: &Sandbox, place: Place<'_>) -> Result<Supervised, IsolationError> {
+    let path = sandbox.reachable_binary(&task.binary).await?;
+    let mcp_config = place.home.join("mcp.json");
+    if let Some(config) = &task.mcp_config {
+        sandbox.write_for_agent(&mcp_config, config.to_string().as_bytes())?;
+    }
+    let args: Vec<OsString> =
+        command_line::arguments(task, task.mcp_config.as_ref().map(|_| mcp_config.as_path()));
+    let env = command_line::environment(&task.env, place.home, place.tmp, sandbox.runs_as_root());
+    sandbox.spawn(&Program { path, args, env, cwd: task.cwd.clone() })
+}
+
+/// How the conversation came to its end.
+enum Over {
+    Ended(Result<Ended, IsolationError>),
+    Stopped(Stop),
+}
+
+async fn follow(
+    task: &AgentTask,
+    sandbox: &Sandbox,
+    mut process: Supervised,
+    gate: &dyn Gate,
+    sink: &dyn Sink,
+    cancel: CancellationToken,
+) -> Evidence {
+    let complaint = process.stderr.take().map(|stderr| tokio::spawn(end_of(stderr)));
+    let (lines, unwritten) = mpsc::channel(MOST_UNWRITTEN);
+    if let Some(stdin) = process.stdin.take() {
+        tokio::spawn(write_all(stdin, unwritten));
+    }
+    let (frames, mut heard) = mpsc::channel(16);
+    let mut reading = pin!(read_all(process.stdout.take(), task.limits.max_line, frames, sink));
+    let mut is_reading = true;
+    let mut talk = Talk::open(task, sandbox.workspace().to_owned(), gate, lines);
+
+    let over = loop {
+        let (at, due) = talk.due();
+        let cancellable = !talk.was_interrupted();
+        // In this order: what the CLI said before a deadline counts, however late we come to read it.
+        let step = tokio::select! {
+            biased;
+            Some(frame) = heard.recv(), if talk.has_room() => talk.hear(frame),
+            () = &mut reading, if is_reading => {
+                is_reading = false;
+                Ok(())
+            }
+            step = talk.decided(), if talk.is_deciding() => step,
+            ended = process.wait() => break Over::Ended(ended),
+            () = cancel.cancelled(), if cancellable => talk.interrupt(),
+            () = tokio::time::sleep_until(at) => match due {
+                Due::Stop(stop) => Err(stop),
+                Due::Close => {
+                    talk.close_now();
+                    Ok(())
+                }
+            },
+        };
+        if let Err(stop) = step {
+            break Over::Stopped(stop);
+        }
+        if talk.turn_was_interrupted() {
+            break Over::Stopped(Stop::Cancelled);
+        }
+    };
+
+    talk.close();
+    let was_interrupted = talk.was_interrupted();
+    let mut ending = pin!(async {
+        match over {
+            // It ended by itself while we were about to end it.
+            Over::Ended(ended) => (was_interrupted.then_some(Stop::Cancelled), ended),
+            Over::Stopped(stop) => (Some(stop), process.terminate(task.limits.term_grace).await),
+        }
+    });
+    // The pipes are read until the end, because a program that cannot write cannot end well either.
+    let (stop, ended) = loop {
+        tokio::select! {
+            biased;
+            Some(frame) = heard.recv() => talk.note(frame),
+            () = &mut reading, if is_reading => is_reading = false,
+            ended = &mut ending => break ended,
+        }
+    };
+    let last_words = async {
+        while is_reading || !heard.is_empty() {
+            tokio::select! {
+                biased;
+                Some(frame) = heard.recv() => talk.note(frame),
+                () = &mut reading, if is_reading => is_reading = false,
+            }
+        }
+    };
+    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+        tracing::error!("the last events of the agent could not be written down in time");
+    }
+    let complaint = match complaint {
+        Some(complaint) => text_of(complaint).await,
+        None => String::new(),
+    };
+    let ended = ended.inspect_err(|error| tracing::error!(%error, "how the agent ended is not known"));
+    match (ended, stop) {
+        (Err(error), None) => Evidence { complaint: error.to_string(), ..Evidence::default() },
+        (ended, stop) => Evidence {
+            stop,
+            result: talk.result.take(),
+            ended: ended.ok(),
+            complaint,
+            denied_calls: talk.denied,
+        },
+    }
+}
+
+/// Reads the CLI's lines: every one becomes a frame, and all but those of the control protocol go to
+/// `sink` as they are.
+async fn read_all(stdout: Option<ChildStdout>, longest: u64, frames: mpsc::Sender<Frame>, sink: &dyn Sink) {
+    let Some(stdout) = stdout else { return };
+    let mut lines = Lines::new(BufReader::with_capacity(64 * 1024, stdout), longest);
+    loop {
+        let line = match lines.next().await {
+            Ok(Some(line)) => line,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "the agent's output could not be read");
+                return;
+            }
+        };
+        let frame = match &line {
+            Line::Whole(line) => protocol::read(line),
+            Line::Cut(_) => Frame::Event(Event::Other),
+        };
+        let is_event = matches!(frame, Frame::Event(_));
+        // First, so that steering does not wait for the log.
+        if frames.send(frame).await.is_err() {
+            return;
+        }
+        if is_event {
+            sink.append(line.bytes()).await;
+        }
+    }
+}
+
+/// Writes until the other side of the channel is dropped, which closes the pipe.
+async fn write_all(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u8>>) {
+    while let Some(line) = lines.recv().await {
+        if stdin.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads standard error to its end and keeps the last of it.
+async fn end_of(mut stderr: ChildStderr) -> Vec<u8> {
+    let mut kept = vec![];
+    let mut buffer = [0; COMPLAINT];
+    while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
+        kept.extend(buffer.iter().take(length));
+        let surplus = kept.len().saturating_sub(COMPLAINT);
+        kept.drain(..surplus);
+    }
+    kept
+}
+
+async fn text_of(complaint: JoinHandle<Vec<u8>>) -> String {
+    // Everything that could write is dead, so this ends.
+    let bytes = complaint.await.unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
