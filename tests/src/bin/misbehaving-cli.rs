@@ -1,7 +1,7 @@
 //! Stands in for the CLI where the real one cannot be made to misbehave on demand. Speaks its control
 //! protocol, passes the canary as the real one does, and then does what the prompt says.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
