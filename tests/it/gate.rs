@@ -40,7 +40,8 @@ fn mcp_server() -> Value {
     json!({"mcpServers": {"marker": {"command": "/bin/bash", "args": [file]}}})
 }
 
-async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value) {
+/// Tries everything under `manifest` and sees that nothing ran and at least `denied` calls were denied.
+async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value, at_least: usize) {
     let gateway = Gateway::with().scenario("forbidden-tools").plugins(manifest).start().await;
     let mut request = gateway.request_with(
         "try everything",
@@ -55,8 +56,10 @@ async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value) {
     let report = events.last().unwrap().json();
     assert_eq!(marks(&gateway), Vec::<std::path::PathBuf>::new(), "a denied call ran in mode {mode}");
     let decisions = gateway.decisions(&id).await;
-    let denied = decisions.iter().filter(|decision| decision["stage"] == "tool" && decision["verdict"] == "deny");
-    assert!(denied.count() >= 3, "mode {mode}: {report:#}\n{decisions:#?}\n{}", gateway.log());
+    let denied = decisions.iter().filter(|decision| {
+        decision["stage"] == "tool" && matches!(decision["verdict"].as_str(), Some("deny" | "ask"))
+    });
+    assert!(denied.count() >= at_least, "mode {mode}: {report:#}\n{decisions:#?}\n{}", gateway.log());
     let ran: Vec<Value> = ran(&events).into_iter().filter(|result| result.to_string().contains(MARK)).collect();
     assert!(ran.is_empty(), "mode {mode}: {ran:#?}");
     gateway.is_clean().await;
@@ -66,32 +69,33 @@ async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value) {
 async fn a_denied_call_does_not_run_in_any_permission_mode() {
     let denies_all = Manifest::empty().guest("denies-all", "tool-permission");
     for mode in ["default", "acceptEdits", "dontAsk", "bypassPermissions"] {
-        nothing_runs(&denies_all, mode, json!({})).await;
+        nothing_runs(&denies_all, mode, json!({}), 4).await;
     }
 }
 
 #[tokio::test]
 async fn allowed_tools_restrict_also_where_permissions_are_bypassed() {
-    nothing_runs(&Manifest::shipped(), "bypassPermissions", json!({"allowedTools": ["Read", "Agent"]})).await;
+    nothing_runs(&Manifest::shipped(), "bypassPermissions", json!({"allowedTools": ["Read", "Agent"]}), 5).await;
 }
 
 #[tokio::test]
 async fn disallowed_tools_hold_for_subagents_and_mcp_tools() {
     let disallowed = json!({"disallowedTools": ["Bash", "Write", "Edit", "mcp__marker"]});
-    nothing_runs(&Manifest::shipped(), "bypassPermissions", disallowed).await;
+    // The CLI takes whole tools that are disallowed away before they could be asked about.
+    nothing_runs(&Manifest::shipped(), "bypassPermissions", disallowed, 0).await;
 }
 
 #[tokio::test]
 async fn a_policy_that_cannot_answer_denies() {
     for guest in ["traps", "loops", "eats-memory", "huge-answer", "errs"] {
         let manifest = Manifest::empty().guest(guest, "tool-permission");
-        nothing_runs(&manifest, "bypassPermissions", json!({})).await;
+        nothing_runs(&manifest, "bypassPermissions", json!({}), 4).await;
     }
 }
 
 #[tokio::test]
 async fn a_policy_that_asks_for_a_person_denies_where_there_is_none() {
-    nothing_runs(&Manifest::empty().guest("asks", "tool-permission"), "bypassPermissions", json!({})).await;
+    nothing_runs(&Manifest::empty().guest("asks", "tool-permission"), "bypassPermissions", json!({}), 4).await;
 }
 
 #[tokio::test]
@@ -123,7 +127,7 @@ async fn a_rewritten_call_runs_as_rewritten() {
         "rewrites",
         "tool-permission",
         gatehouse_tests::manifest::guest("rewrites"),
-        r#"settings = { tool = "Bash", input = { command = "echo rewritten-by-policy" } }"#,
+        r#"settings = { Bash = { command = "echo rewritten-by-policy" } }"#,
     );
     let gateway = Gateway::with().scenario("one-bash-call").plugins(&manifest).start().await;
 

@@ -40,7 +40,7 @@ async fn an_api_that_is_overloaded_for_a_moment_fails_nothing() {
 
 #[tokio::test]
 async fn silence_is_a_stall() {
-    let gateway = Gateway::with().scenario("hang").env("GATEHOUSE__AGENT__IDLE_TIMEOUT", "1s").start().await;
+    let gateway = Gateway::with().scenario("hang").env("GATEHOUSE__AGENT__DECISION_TIMEOUT", "1s").env("GATEHOUSE__AGENT__IDLE_TIMEOUT", "2s").start().await;
     let (report, events) = ends(&gateway, gateway.request("hang")).await;
     assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("stalled")), "{report:#}");
     assert!(events.iter().any(|event| event.name == "error"));

@@ -92,7 +92,7 @@ async fn an_action_reads_nothing_outside_the_workspace() {
         "reads-outside",
         "post-execution",
         guest("reads-outside"),
-        r#"grants = ["workspace"]"#,
+        r#"grants = ["workspace", "artifacts"]"#,
     );
     let gateway = Gateway::with().scenario("plants-links").plugins(&manifest).start().await;
     let more = json!({"permissionMode": "bypassPermissions", "postExecutionActions": {"reads-outside": {}}, "maxTurns": 20});
@@ -116,7 +116,7 @@ async fn the_operator_sees_each_plugin_with_its_digest_grants_and_counts() {
     let names: Vec<&str> = plugins["plugins"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["request-rules", "tool-rules", "upload-files"]);
     for plugin in plugins["plugins"].as_array().unwrap() {
-        assert_eq!(plugin["state"], "loaded");
+        assert_eq!(plugin["state"], "active");
         assert_eq!(plugin["digest"].as_str().unwrap().len(), 64);
     }
     assert!(plugins["plugins"][0]["calls"].as_u64().unwrap() >= 1, "{plugins:#}");

@@ -74,7 +74,7 @@ async fn a_task_id_is_given_out_once() {
     let again = gateway.post("/run-async", &request).await;
     assert_eq!(again.status(), 409);
     let body: Value = again.json().await.unwrap();
-    assert_eq!((&body["code"], &body["field"]), (&json!("task-id-taken"), &json!("taskId")));
+    assert_eq!((&body["code"], &body["field"]), (&json!("task-exists"), &json!("taskId")));
     assert_eq!(receiver.delivery(1).await.json()["status"], "completed");
 }
 

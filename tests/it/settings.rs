@@ -34,7 +34,7 @@ fn every_mistake_is_listed_at_once_before_a_port_is_bound() {
 
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8(output.stderr).unwrap();
-    for expected in ["PORT", "MAX_CONCURRENT_TASKS", "idle_timeout", "max_body", "PERMISSION_MODE"] {
+    for expected in ["PORT", "MAX_CONCURRENT_TASKS", "IDLE_TIMEOUT", "max_body", "PERMISSION_MODE"] {
         assert!(said.contains(expected), "{expected} is missing in:\n{said}");
     }
     assert!(!said.contains("a-secret-that-is-not-repeated"));
@@ -57,11 +57,11 @@ fn config_shows_what_is_in_force_and_from_where_and_hides_secrets() {
     assert!(!shown.contains("whsec-that-is-not-shown"));
 }
 
-#[test]
-fn the_doctor_passes_on_a_machine_that_is_set_up_and_says_what_is_missing_on_one_that_is_not() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_passes_on_a_machine_that_is_set_up_and_says_what_is_missing_on_one_that_is_not() {
     let manifest = repository().join("plugins/manifest.toml");
-    let model = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let upstream = format!("http://{}", model.local_addr().unwrap());
+    let model = scripted_model::ScriptedModel::start(scripted_model::Scenarios::default()).await.unwrap();
+    let upstream = model.url();
     let cli = cli();
     let set_up = [
         ("GATEHOUSE_CLAUDE_BIN", cli.to_str().unwrap()),
@@ -89,7 +89,8 @@ fn an_isolation_minimum_that_cannot_be_met_stops_the_start() {
         return;
     }
     // As root the same is tried by a user who may not change uid.
-    let data = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777)).tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(binary())

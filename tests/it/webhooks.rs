@@ -50,7 +50,7 @@ async fn a_report_bears_both_families_of_signatures_over_the_same_bytes() {
 async fn a_receiver_that_fails_is_tried_again_with_the_same_id_and_a_new_time() {
     let receiver = Receiver::start([500, 302, 503]).await;
     let gateway =
-        Gateway::with().env("GATEHOUSE__WEBHOOK__RETRY", r#"["0s", "100ms", "100ms", "100ms", "100ms"]"#).start().await;
+        Gateway::with().env("GATEHOUSE__WEBHOOK__RETRY", "0s, 100ms, 100ms, 100ms, 100ms").start().await;
     gateway.run_async(&gateway.request_with("hello", json!({"callbackUrl": receiver.url}))).await;
 
     let last = receiver.delivery(4).await;
@@ -64,7 +64,7 @@ async fn a_receiver_that_fails_is_tried_again_with_the_same_id_and_a_new_time() 
 #[tokio::test]
 async fn a_report_that_was_due_when_the_gateway_was_killed_is_sent_by_the_next() {
     let receiver = Receiver::start([503]).await;
-    let mut gateway = Gateway::with().env("GATEHOUSE__WEBHOOK__RETRY", r#"["0s", "1s", "1s"]"#).start().await;
+    let mut gateway = Gateway::with().env("GATEHOUSE__WEBHOOK__RETRY", "0s, 1s, 1s").start().await;
     let id = gateway.run_async(&gateway.request_with("hello", json!({"callbackUrl": receiver.url}))).await;
     receiver.delivery(1).await;
 

@@ -13,23 +13,27 @@ fn main() {
         return;
     }
     let mut lines = std::io::stdin().lines();
+    let mut hook = Value::Null;
     while let Some(Ok(line)) = lines.next() {
         let frame: Value = serde_json::from_str(&line).expect("the host sends JSON");
         match frame["type"].as_str() {
-            Some("control_request") => say(&json!({"type": "control_response", "response": {
+            Some("control_request") => {
+                hook = frame["request"]["hooks"]["PreToolUse"][0]["hookCallbackIds"][0].clone();
+                say(&json!({"type": "control_response", "response": {
                 "subtype": "success", "request_id": frame["request_id"],
                 "response": {"hooks_applied": true, "hook_on_failure_supported": true, "session_state": "idle"},
-            }})),
+                }}));
+            }
             Some("user") => {
                 let prompt = frame["message"]["content"].to_string();
-                misbehave(&prompt, &mut lines);
+                misbehave(&prompt, &hook, &mut lines);
             }
             _ => {}
         }
     }
 }
 
-fn misbehave(prompt: &str, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
+fn misbehave(prompt: &str, hook: &Value, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
     if prompt.contains("say nothing") {
         sleep_on();
     } else if prompt.contains("stay after the result") {
@@ -59,12 +63,12 @@ fn misbehave(prompt: &str, lines: &mut impl Iterator<Item = std::io::Result<Stri
         drop(out);
         result("odd lines were written");
     } else {
-        pass_the_canary(prompt, lines);
+        pass_the_canary(prompt, hook, lines);
     }
 }
 
 /// What the real CLI does with a prompt: asks the API, asks the hook about the tool, tells the API.
-fn pass_the_canary(prompt: &str, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
+fn pass_the_canary(prompt: &str, hook: &Value, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
     init();
     let question = json!([{"role": "user", "content": prompt}]);
     let Some(call) = ask_the_api(&question) else {
@@ -73,7 +77,7 @@ fn pass_the_canary(prompt: &str, lines: &mut impl Iterator<Item = std::io::Resul
     let skips = std::env::args().any(|argument| argument.contains("skips-the-gate"));
     if !skips {
         say(&json!({"type": "control_request", "request_id": "hook-1", "request": {
-            "subtype": "hook_callback", "callback_id": callback(), "tool_use_id": call["id"],
+            "subtype": "hook_callback", "callback_id": hook, "tool_use_id": call["id"],
             "input": {"hook_event_name": "PreToolUse", "tool_name": call["name"], "tool_input": call["input"],
                       "tool_use_id": call["id"], "cwd": std::env::current_dir().expect("there is one")},
         }}));
@@ -89,11 +93,6 @@ fn pass_the_canary(prompt: &str, lines: &mut impl Iterator<Item = std::io::Resul
     ]);
     let _end = ask_the_api(&conversation);
     result("the canary sang");
-}
-
-/// The id under which the host registered its hook: the only one there is.
-fn callback() -> &'static str {
-    "pre"
 }
 
 /// The tool call in the API's answer, if there is one.
