@@ -61,3 +61,6 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn(problem::render))
         .with_state(app)
 }
+
+#[cfg(test)]
+mod tests;

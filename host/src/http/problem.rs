@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_code_has_a_page_that_says_what_it_means_and_what_to_check() {
-        for code in CODES {
+        for code in CODES.iter().chain(crate::admission::CODES) {
             let page = fs::read_to_string(pages().join(format!("{code}.md"))).expect(code);
             assert!(page.starts_with(&format!("# {code}\n")), "{code}");
             for part in ["**Means**", "**Check**", "**Example**"] {

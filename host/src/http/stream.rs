@@ -170,3 +170,6 @@ fn end(record: &Record, batch: &mut BytesMut) {
 pub(super) fn javascript(at: Timestamp) -> String {
     format!("{at:.3}")
 }
+
+#[cfg(test)]
+mod tests;

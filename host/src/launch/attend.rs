@@ -13,9 +13,6 @@ use crate::config::Config;
 use crate::task::{Ending, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks, names};
 use crate::webhook::Courier;
 
-/// Beyond `job.cancel_grace`, for the job to learn of the request and to write its end.
-const CANCEL_MARGIN: Duration = Duration::from_secs(5);
-
 /// Where an unfinished task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -56,7 +53,8 @@ impl Attendant {
         courier: Arc<Courier>,
         stop: CancellationToken,
     ) -> Self {
-        let cancel_grace = config.job.cancel_grace.saturating_add(CANCEL_MARGIN);
+        // The job may learn of the request with its next heartbeat only.
+        let cancel_grace = config.job.cancel_grace.saturating_add(config.job.heartbeat);
         Self {
             tasks,
             launcher,

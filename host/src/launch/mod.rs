@@ -39,3 +39,6 @@ pub trait Launcher: std::fmt::Debug + Send + Sync {
     /// Removes what a dead job left on this machine: processes, workspace.
     async fn sweep(&self, id: &TaskId);
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A process by its number and the time at which it was started; written `local/{pid}-{start time}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct JobProcess {
     pid: Pid,
     start_time: u64,
@@ -28,7 +28,7 @@ impl JobProcess {
             .ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self {
             pid,
-            start_time: start_time(pid)?,
+            start_time: stat(pid)?.start_time,
         })
     }
 
@@ -79,7 +79,7 @@ impl JobProcess {
     }
 
     fn is_there(&self) -> bool {
-        start_time(self.pid).is_ok_and(|time| time == self.start_time)
+        stat(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.is_dead)
     }
 }
 
@@ -100,16 +100,30 @@ fn watched(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(pidfd) }?)
 }
 
-/// Field 22 of `/proc/{pid}/stat`. The second field, the program's name, may hold anything: fields are
-/// counted from behind its last bracket.
-fn start_time(pid: Pid) -> io::Result<u64> {
+/// What `/proc/{pid}/stat` tells.
+struct Stat {
+    /// Nobody has waited for it yet.
+    is_dead: bool,
+    start_time: u64,
+}
+
+/// Reads fields 3 and 22. The second field, the program's name, may hold anything: fields are counted
+/// from behind its last bracket.
+fn stat(pid: Pid) -> io::Result<Stat> {
     let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
     let stat = String::from_utf8_lossy(&stat);
-    let behind_name = stat.rsplit_once(')').map(|(_, fields)| fields);
-    let field = behind_name.and_then(|fields| fields.split_whitespace().nth(19));
-    field
+    let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+    let (_, behind_name) = stat.rsplit_once(')').ok_or_else(damaged)?;
+    let mut fields = behind_name.split_whitespace();
+    let state = fields.next().ok_or_else(damaged)?;
+    let start_time = fields
+        .nth(18)
         .and_then(|field| field.parse().ok())
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        .ok_or_else(damaged)?;
+    Ok(Stat {
+        is_dead: matches!(state, "Z" | "X"),
+        start_time,
+    })
 }
 
 #[cfg(test)]
