@@ -19,7 +19,8 @@ impl Seed {
 }
 
 async fn slow_task(gateway: &Gateway, receiver: &Receiver) -> String {
-    let more = json!({"maxTurns": 50, "callbackUrl": receiver.url, "permissionMode": "bypassPermissions"});
+    let more =
+        json!({"maxTurns": 50, "callbackUrl": receiver.url, "permissionMode": "bypassPermissions"});
     gateway.run_async(&gateway.request_with("slow", more)).await
 }
 
@@ -28,11 +29,22 @@ async fn exactly_one_end(gateway: &Gateway, receiver: &Receiver, id: &str, seed:
     let deliveries = receiver.delivery(1).await;
     assert_eq!(deliveries.json()["taskId"], id, "seed {seed}");
     assert_eq!(deliveries.json()["status"], record["status"], "seed {seed}");
-    let ids: Vec<String> = receiver.deliveries().iter().map(|d| d.header("webhook-id").to_owned()).collect();
-    assert!(ids.iter().all(|other| *other == ids[0]), "seed {seed}: {ids:?}");
+    let ids: Vec<String> = receiver
+        .deliveries()
+        .iter()
+        .map(|d| d.header("webhook-id").to_owned())
+        .collect();
+    assert!(
+        ids.iter().all(|other| *other == ids[0]),
+        "seed {seed}: {ids:?}"
+    );
     gateway.is_clean().await;
     // Nothing changes it any more.
-    assert_eq!(gateway.get(&format!("/tasks/{id}")).await, record, "seed {seed}");
+    assert_eq!(
+        gateway.get(&format!("/tasks/{id}")).await,
+        record,
+        "seed {seed}"
+    );
     record
 }
 
@@ -49,7 +61,11 @@ async fn a_job_that_is_killed_is_reported_as_lost_and_its_agent_dies_with_it() {
         job.kill();
 
         let record = exactly_one_end(&gateway, &receiver, &id, seed).await;
-        assert_eq!((&record["status"], &record["reason"]), (&json!("failed"), &json!("lost")), "seed {seed}");
+        assert_eq!(
+            (&record["status"], &record["reason"]),
+            (&json!("failed"), &json!("lost")),
+            "seed {seed}"
+        );
     }
 }
 
@@ -61,12 +77,22 @@ async fn an_agent_that_is_killed_fails_its_task_with_137() {
 
     // Mid-task: the model has been asked, so the agent that runs is the one with the task.
     let mut stream = gateway.events(&id, 0).await;
-    stream.until(|event| event.id.is_some() && event.json()["type"] == "assistant").await;
-    let agents = gateway.processes().into_iter().filter(|process| process.command.contains("--input-format"));
-    agents.filter(|process| !process.command.contains("guard")).for_each(|agent| agent.kill());
+    stream
+        .until(|event| event.id.is_some() && event.json()["type"] == "assistant")
+        .await;
+    let agents = gateway
+        .processes()
+        .into_iter()
+        .filter(|process| process.command.contains("--input-format"));
+    agents
+        .filter(|process| !process.command.contains("guard"))
+        .for_each(|agent| agent.kill());
 
     let record = exactly_one_end(&gateway, &receiver, &id, 0).await;
-    assert_eq!((&record["reason"], &record["exitCode"]), (&json!("killed"), &json!(137)));
+    assert_eq!(
+        (&record["reason"], &record["exitCode"]),
+        (&json!("killed"), &json!(137))
+    );
 }
 
 #[tokio::test]
@@ -76,7 +102,11 @@ async fn a_guard_that_is_killed_takes_its_agent_with_it() {
     let id = slow_task(&gateway, &receiver).await;
 
     gateway.process_named("sleep 300").await;
-    gateway.processes().into_iter().filter(|p| p.command.contains(" guard ")).for_each(|guard| guard.kill());
+    gateway
+        .processes()
+        .into_iter()
+        .filter(|p| p.command.contains("gatehouse guard"))
+        .for_each(|guard| guard.kill());
 
     let record = exactly_one_end(&gateway, &receiver, &id, 0).await;
     assert_eq!(record["status"], "failed", "{record:#}");
@@ -87,10 +117,17 @@ async fn a_gateway_that_is_killed_takes_up_its_tasks_again() {
     for seed in 11..=13_u64 {
         let mut random = Seed(seed);
         let receiver = Receiver::start([]).await;
-        let mut gateway =
-            Gateway::with().scenario("slow").env("MAX_CONCURRENT_TASKS", "1").start().await;
+        let mut gateway = Gateway::with()
+            .scenario("slow")
+            .env("MAX_CONCURRENT_TASKS", "1")
+            .start()
+            .await;
         let running = slow_task(&gateway, &receiver).await;
-        let waiting = gateway.run_async(&gateway.request_with("slow", json!({"maxTurns": 50, "callbackUrl": receiver.url}))).await;
+        let waiting = gateway
+            .run_async(
+                &gateway.request_with("slow", json!({"maxTurns": 50, "callbackUrl": receiver.url})),
+            )
+            .await;
 
         tokio::time::sleep(Duration::from_millis(random.below(2_500))).await;
         gateway.kill().await;
@@ -98,7 +135,11 @@ async fn a_gateway_that_is_killed_takes_up_its_tasks_again() {
         gateway.start_again().await;
 
         for id in [&running, &waiting] {
-            assert_eq!(gateway.ended(id).await["status"], "completed", "seed {seed}");
+            assert_eq!(
+                gateway.ended(id).await["status"],
+                "completed",
+                "seed {seed}"
+            );
         }
         receiver.delivery(2).await;
         gateway.is_clean().await;
@@ -125,14 +166,24 @@ async fn job_and_gateway_killed_together_leave_nothing_behind() {
 async fn a_graceful_stop_leaves_jobs_running_and_the_next_start_follows_them() {
     let receiver = Receiver::start([]).await;
     let mut gateway = Gateway::with().scenario("slow").start().await;
-    let mut stream = gateway.run(&gateway.request_with("slow", json!({"maxTurns": 50, "detach": true}))).await;
+    let mut stream = gateway
+        .run(&gateway.request_with("slow", json!({"maxTurns": 50, "detach": true})))
+        .await;
     let id = stream.task_id.clone();
-    stream.until(|event| event.id.is_some() && event.json()["type"] == "assistant").await;
+    stream
+        .until(|event| event.id.is_some() && event.json()["type"] == "assistant")
+        .await;
 
     let status = gateway.stop().await;
     assert!(status.success(), "{status}: {}", gateway.log());
     // The stream ended without a word about the task's end.
-    assert!(stream.rest().await.iter().all(|event| event.name == "message"));
+    assert!(
+        stream
+            .rest()
+            .await
+            .iter()
+            .all(|event| event.name == "message")
+    );
     gateway.start_again().await;
 
     assert_eq!(gateway.ended(&id).await["status"], "completed");

@@ -20,16 +20,35 @@ async fn the_first_example_writes_a_file_is_denied_once_works_around_it_and_keep
 
     assert_eq!(report["status"], "completed", "{report:#}");
     assert_eq!(report["exitCode"], 0);
-    assert!(report["summary"]["turns"].as_u64().unwrap() >= 3, "{report:#}");
+    assert!(
+        report["summary"]["turns"].as_u64().unwrap() >= 3,
+        "{report:#}"
+    );
     let kept = &report["uploadedFiles"][0];
-    let path = kept["gcsPath"].as_str().unwrap().strip_prefix("file://").unwrap().to_owned();
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), kept["sizeBytes"].as_u64().unwrap());
+    let path = kept["gcsPath"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("file://")
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().len(),
+        kept["sizeBytes"].as_u64().unwrap()
+    );
 
-    let denied: Vec<Value> =
-        gateway.decisions(&id).await.into_iter().filter(|decision| decision["verdict"] == "deny").collect();
+    let denied: Vec<Value> = gateway
+        .decisions(&id)
+        .await
+        .into_iter()
+        .filter(|decision| decision["verdict"] == "deny")
+        .collect();
     assert_eq!(denied.len(), 1, "{denied:#?}");
     assert_eq!(denied[0]["plugin"], "tool-rules");
-    assert!(denied[0]["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
+    assert!(
+        denied[0]["reason"]
+            .as_str()
+            .is_some_and(|reason| !reason.is_empty())
+    );
 
     gateway.is_clean().await;
     gateway.has_leaked_nothing();

@@ -12,11 +12,17 @@ fn marks(gateway: &Gateway) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![gateway.work(), "/tmp".into(), "/var/tmp".into()];
     while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let path = entry.path();
             if entry.file_name().to_string_lossy().contains(MARK) {
                 found.push(path);
-            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) && path.starts_with(gateway.work()) {
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir())
+                && path.starts_with(gateway.work())
+            {
                 directories.push(path);
             }
         }
@@ -25,10 +31,18 @@ fn marks(gateway: &Gateway) -> Vec<std::path::PathBuf> {
 }
 
 fn ran(events: &[gatehouse_tests::Event]) -> Vec<Value> {
-    let results = events.iter().filter(|event| event.id.is_some()).map(gatehouse_tests::Event::json);
+    let results = events
+        .iter()
+        .filter(|event| event.id.is_some())
+        .map(gatehouse_tests::Event::json);
     results
         .filter(|line| line["type"] == "user")
-        .flat_map(|line| line["message"]["content"].as_array().cloned().unwrap_or_default())
+        .flat_map(|line| {
+            line["message"]["content"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
         .filter(|block| block["type"] == "tool_result" && block["is_error"] != json!(true))
         .collect()
 }
@@ -42,25 +56,43 @@ fn mcp_server() -> Value {
 
 /// Tries everything under `manifest` and sees that nothing ran and at least `denied` calls were denied.
 async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value, at_least: usize) {
-    let gateway = Gateway::with().scenario("forbidden-tools").plugins(manifest).start().await;
+    let gateway = Gateway::with()
+        .scenario("forbidden-tools")
+        .plugins(manifest)
+        .start()
+        .await;
     let mut request = gateway.request_with(
         "try everything",
         json!({"permissionMode": mode, "maxTurns": 40, "mcpConfig": mcp_server()}),
     );
-    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
 
     let stream = gateway.run(&request).await;
     let id = stream.task_id.clone();
     let events = stream.rest().await;
 
     let report = events.last().unwrap().json();
-    assert_eq!(marks(&gateway), Vec::<std::path::PathBuf>::new(), "a denied call ran in mode {mode}");
+    assert_eq!(
+        marks(&gateway),
+        Vec::<std::path::PathBuf>::new(),
+        "a denied call ran in mode {mode}"
+    );
     let decisions = gateway.decisions(&id).await;
     let denied = decisions.iter().filter(|decision| {
         decision["stage"] == "tool" && matches!(decision["verdict"].as_str(), Some("deny" | "ask"))
     });
-    assert!(denied.count() >= at_least, "mode {mode}: {report:#}\n{decisions:#?}\n{}", gateway.log());
-    let ran: Vec<Value> = ran(&events).into_iter().filter(|result| result.to_string().contains(MARK)).collect();
+    assert!(
+        denied.count() >= at_least,
+        "mode {mode}: {report:#}\n{decisions:#?}\n{}",
+        gateway.log()
+    );
+    let ran: Vec<Value> = ran(&events)
+        .into_iter()
+        .filter(|result| result.to_string().contains(MARK))
+        .collect();
     assert!(ran.is_empty(), "mode {mode}: {ran:#?}");
     gateway.is_clean().await;
 }
@@ -75,7 +107,13 @@ async fn a_denied_call_does_not_run_in_any_permission_mode() {
 
 #[tokio::test]
 async fn allowed_tools_restrict_also_where_permissions_are_bypassed() {
-    nothing_runs(&Manifest::shipped(), "bypassPermissions", json!({"allowedTools": ["Read", "Agent"]}), 5).await;
+    nothing_runs(
+        &Manifest::shipped(),
+        "bypassPermissions",
+        json!({"allowedTools": ["Read", "Agent"]}),
+        5,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -95,12 +133,23 @@ async fn a_policy_that_cannot_answer_denies() {
 
 #[tokio::test]
 async fn a_policy_that_asks_for_a_person_denies_where_there_is_none() {
-    nothing_runs(&Manifest::empty().guest("asks", "tool-permission"), "bypassPermissions", json!({}), 4).await;
+    nothing_runs(
+        &Manifest::empty().guest("asks", "tool-permission"),
+        "bypassPermissions",
+        json!({}),
+        4,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_plugin_that_is_missing_at_the_start_lets_nothing_in() {
-    let missing = Manifest::shipped().plugin("gone", "tool-permission", "/nonexistent/gone.wasm".into(), "");
+    let missing = Manifest::shipped().plugin(
+        "gone",
+        "tool-permission",
+        "/nonexistent/gone.wasm".into(),
+        "",
+    );
     let gateway = Gateway::with().plugins(&missing).start().await;
 
     let response = gateway.post("/run", &gateway.request("hello")).await;
@@ -114,10 +163,18 @@ async fn a_plugin_that_is_missing_at_the_start_lets_nothing_in() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|plugin| (plugin["name"].as_str().unwrap(), plugin["state"].as_str().unwrap()))
+        .map(|plugin| {
+            (
+                plugin["name"].as_str().unwrap(),
+                plugin["state"].as_str().unwrap(),
+            )
+        })
         .collect();
     assert!(states.contains(&("gone", "failed")), "{plugins:#}");
-    assert!(states.contains(&("tool-rules", "loaded")), "one broken plugin must not hide the others: {plugins:#}");
+    assert!(
+        states.contains(&("tool-rules", "loaded")),
+        "one broken plugin must not hide the others: {plugins:#}"
+    );
     assert!(gateway.model_requests().is_empty());
 }
 
@@ -129,14 +186,30 @@ async fn a_rewritten_call_runs_as_rewritten() {
         gatehouse_tests::manifest::guest("rewrites"),
         r#"settings = { Bash = { command = "echo rewritten-by-policy" } }"#,
     );
-    let gateway = Gateway::with().scenario("one-bash-call").plugins(&manifest).start().await;
+    let gateway = Gateway::with()
+        .scenario("one-bash-call")
+        .plugins(&manifest)
+        .start()
+        .await;
 
-    let stream = gateway.run(&gateway.request_with("run it", json!({"permissionMode": "bypassPermissions"}))).await;
+    let stream = gateway
+        .run(&gateway.request_with("run it", json!({"permissionMode": "bypassPermissions"})))
+        .await;
     let events = stream.rest().await;
 
     let results = ran(&events);
-    assert!(results.iter().any(|result| result.to_string().contains("rewritten-by-policy")), "{results:#?}");
-    assert!(!results.iter().any(|result| result.to_string().contains("as the agent asked")), "{results:#?}");
+    assert!(
+        results
+            .iter()
+            .any(|result| result.to_string().contains("rewritten-by-policy")),
+        "{results:#?}"
+    );
+    assert!(
+        !results
+            .iter()
+            .any(|result| result.to_string().contains("as the agent asked")),
+        "{results:#?}"
+    );
 }
 
 #[tokio::test]
@@ -147,14 +220,28 @@ async fn a_plugin_counts_calls_over_a_whole_task() {
         gatehouse_tests::manifest::guest("counts"),
         "settings = { max = 2 }",
     );
-    let gateway = Gateway::with().scenario("five-bash-calls").plugins(&manifest).start().await;
+    let gateway = Gateway::with()
+        .scenario("five-bash-calls")
+        .plugins(&manifest)
+        .start()
+        .await;
 
     let more = json!({"permissionMode": "bypassPermissions", "maxTurns": 20});
-    let stream = gateway.run(&gateway.request_with("call five times", more)).await;
+    let stream = gateway
+        .run(&gateway.request_with("call five times", more))
+        .await;
     let id = stream.task_id.clone();
     stream.rest().await;
 
-    let verdicts: Vec<String> = gateway.decisions(&id).await.iter().map(|d| d["verdict"].to_string()).collect();
-    let denied = verdicts.iter().filter(|verdict| verdict.contains("deny")).count();
+    let verdicts: Vec<String> = gateway
+        .decisions(&id)
+        .await
+        .iter()
+        .map(|d| d["verdict"].to_string())
+        .collect();
+    let denied = verdicts
+        .iter()
+        .filter(|verdict| verdict.contains("deny"))
+        .count();
     assert_eq!((verdicts.len(), denied), (5, 3), "{verdicts:?}");
 }

@@ -7,19 +7,38 @@ use serde_json::json;
 async fn health_is_a_word_and_in_detail_the_truth() {
     let gateway = Gateway::with().start().await;
     for path in ["/health", "/healthz"] {
-        assert_eq!(gateway.try_get(path).await.unwrap().text().await.unwrap(), "ok");
+        assert_eq!(
+            gateway.try_get(path).await.unwrap().text().await.unwrap(),
+            "ok"
+        );
     }
-    assert!(gateway.try_get("/").await.unwrap().text().await.unwrap().contains("Claude Code Agent is running"));
+    assert!(
+        gateway
+            .try_get("/")
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("Claude Code Agent is running")
+    );
 
     let detail = gateway.get("/health?verbose=true").await;
     assert_eq!(detail["status"], "healthy");
     assert_eq!(detail["claude"]["cliAvailable"], true, "{detail:#}");
     assert_eq!(detail["keys"], "local");
     let root = nix::unistd::Uid::effective().is_root();
-    assert_eq!(detail["isolation"]["level"], if root { "uid" } else { "none" }, "{detail:#}");
+    assert_eq!(
+        detail["isolation"]["level"],
+        if root { "uid" } else { "none" },
+        "{detail:#}"
+    );
     assert_eq!(detail["isolation"]["egress"], "open");
     if root {
-        assert!(detail["isolation"]["canary"]["passed"].as_u64().unwrap() >= 3, "{detail:#}");
+        assert!(
+            detail["isolation"]["canary"]["passed"].as_u64().unwrap() >= 3,
+            "{detail:#}"
+        );
         assert_eq!(detail["isolation"]["canary"]["failed"], 0, "{detail:#}");
     }
     assert_eq!(gateway.try_get("/ready").await.unwrap().status(), 200);
@@ -27,9 +46,18 @@ async fn health_is_a_word_and_in_detail_the_truth() {
 
 #[tokio::test]
 async fn an_api_key_is_wanted_where_some_are_set_but_not_by_health() {
-    let gateway = Gateway::with().env("GATEHOUSE_API_KEYS", "first-key-of-the-team,second-key").start().await;
+    let gateway = Gateway::with()
+        .env("GATEHOUSE_API_KEYS", "first-key-of-the-team,second-key")
+        .start()
+        .await;
     assert_eq!(gateway.try_get("/health").await.unwrap().status(), 200);
-    assert_eq!(gateway.post("/run", &gateway.request("hello")).await.status(), 401);
+    assert_eq!(
+        gateway
+            .post("/run", &gateway.request("hello"))
+            .await
+            .status(),
+        401
+    );
 
     let response = reqwest::Client::new()
         .post(format!("{}/run", gateway.url))

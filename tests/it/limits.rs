@@ -6,7 +6,10 @@ use gatehouse_tests::{Gateway, binary};
 use serde_json::{Value, json};
 
 fn misbehaving_cli() -> String {
-    binary().with_file_name("misbehaving-cli").display().to_string()
+    binary()
+        .with_file_name("misbehaving-cli")
+        .display()
+        .to_string()
 }
 
 async fn ends(gateway: &Gateway, request: Value) -> (Value, Vec<gatehouse_tests::Event>) {
@@ -21,14 +24,21 @@ async fn the_turns_of_a_request_are_a_limit() {
     let gateway = Gateway::with().scenario("endless-turns").start().await;
     let more = json!({"maxTurns": 2, "permissionMode": "bypassPermissions"});
     let (report, _) = ends(&gateway, gateway.request_with("go on for ever", more)).await;
-    assert_eq!((&report["status"], &report["reason"], &report["exitCode"]), (&json!("failed"), &json!("max_turns"), &json!(1)));
+    assert_eq!(
+        (&report["status"], &report["reason"], &report["exitCode"]),
+        (&json!("failed"), &json!("max_turns"), &json!(1))
+    );
 }
 
 #[tokio::test]
 async fn an_api_that_refuses_is_told_apart_from_an_agent_that_fails() {
     let gateway = Gateway::with().scenario("api-error").start().await;
     let (report, _) = ends(&gateway, gateway.request("hello")).await;
-    assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("api_error")), "{report:#}");
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("api_error")),
+        "{report:#}"
+    );
 }
 
 #[tokio::test]
@@ -40,9 +50,18 @@ async fn an_api_that_is_overloaded_for_a_moment_fails_nothing() {
 
 #[tokio::test]
 async fn silence_is_a_stall() {
-    let gateway = Gateway::with().scenario("hang").env("GATEHOUSE__AGENT__DECISION_TIMEOUT", "1s").env("GATEHOUSE__AGENT__IDLE_TIMEOUT", "2s").start().await;
+    let gateway = Gateway::with()
+        .scenario("hang")
+        .env("GATEHOUSE__AGENT__DECISION_TIMEOUT", "1s")
+        .env("GATEHOUSE__AGENT__IDLE_TIMEOUT", "2s")
+        .start()
+        .await;
     let (report, events) = ends(&gateway, gateway.request("hang")).await;
-    assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("stalled")), "{report:#}");
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("stalled")),
+        "{report:#}"
+    );
     assert!(events.iter().any(|event| event.name == "error"));
 }
 
@@ -54,7 +73,11 @@ async fn no_first_event_is_a_stall() {
         .start()
         .await;
     let (report, _) = ends(&gateway, gateway.request("say nothing")).await;
-    assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("stalled")), "{report:#}");
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("stalled")),
+        "{report:#}"
+    );
 }
 
 #[tokio::test]
@@ -65,15 +88,30 @@ async fn an_agent_that_stays_after_its_result_is_killed_and_its_result_counts_fo
         .env("GATEHOUSE__AGENT__TERM_GRACE", "300ms")
         .start()
         .await;
-    let (report, _) = ends(&gateway, gateway.request("stay after the result and ignore TERM")).await;
-    assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("stalled")), "{report:#}");
+    let (report, _) = ends(
+        &gateway,
+        gateway.request("stay after the result and ignore TERM"),
+    )
+    .await;
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("stalled")),
+        "{report:#}"
+    );
 }
 
 #[tokio::test]
 async fn an_agent_that_ends_without_a_result_has_failed_even_with_exit_code_0() {
-    let gateway = Gateway::with().env("GATEHOUSE_CLAUDE_BIN", &misbehaving_cli()).start().await;
+    let gateway = Gateway::with()
+        .env("GATEHOUSE_CLAUDE_BIN", &misbehaving_cli())
+        .start()
+        .await;
     let (report, _) = ends(&gateway, gateway.request("exit without a result")).await;
-    assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("agent_error")), "{report:#}");
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("agent_error")),
+        "{report:#}"
+    );
 }
 
 #[tokio::test]
@@ -85,25 +123,48 @@ async fn a_line_of_100_mib_leaves_a_marker_and_bounded_memory() {
         .await;
     let request = gateway.request("write a line of 100 MiB");
     let mut stream = gateway.run(&request).await;
-    let marker = stream.until(|event| event.data.contains("\"truncated\"")).await.json();
-    assert_eq!((&marker["type"], &marker["bytes"]), (&json!("truncated"), &json!(100 << 20)));
+    let marker = stream
+        .until(|event| event.data.contains("\"truncated\""))
+        .await
+        .json();
+    assert_eq!(
+        (&marker["type"], &marker["bytes"]),
+        (&json!("truncated"), &json!(100 << 20))
+    );
     // The peak of the job, while it still runs: the stand-in waits until it is told to end.
     let job = gateway.process_named("run-job").await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", job.pid)).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap()
+        .trim();
     let peak: u64 = peak.trim_end_matches(" kB").parse().unwrap();
-    assert!(peak < 300 * 1024, "the job held {peak} KiB for a line it had to cut at 1 MiB");
-    gateway.post(&format!("/cancel/{}", stream.task_id), &json!({})).await;
+    assert!(
+        peak < 300 * 1024,
+        "the job held {peak} KiB for a line it had to cut at 1 MiB"
+    );
+    gateway
+        .post(&format!("/cancel/{}", stream.task_id), &json!({}))
+        .await;
     stream.until(|event| event.name == "done").await;
     gateway.is_clean().await;
 }
 
 #[tokio::test]
 async fn what_is_no_json_comes_as_text_and_broken_bytes_break_nothing() {
-    let gateway = Gateway::with().env("GATEHOUSE_CLAUDE_BIN", &misbehaving_cli()).start().await;
+    let gateway = Gateway::with()
+        .env("GATEHOUSE_CLAUDE_BIN", &misbehaving_cli())
+        .start()
+        .await;
     let (report, events) = ends(&gateway, gateway.request("write odd lines")).await;
     assert_eq!(report["status"], "completed", "{report:#}");
-    let texts: Vec<Value> = events.iter().filter(|e| e.id.is_some()).map(|e| e.json()).filter(|l| l["type"] == "text").collect();
+    let texts: Vec<Value> = events
+        .iter()
+        .filter(|e| e.id.is_some())
+        .map(|e| e.json())
+        .filter(|l| l["type"] == "text")
+        .collect();
     assert_eq!(texts[0], json!({"type": "text", "content": "plain words"}));
     assert!(texts.len() >= 2, "{texts:?}");
 }
@@ -117,8 +178,16 @@ async fn a_gate_that_is_not_asked_is_noticed_before_the_task_is_handed_over() {
         .await;
     let request = json!({"prompt": "say nothing", "anthropicApiKey": gateway.canaries.api_key});
     let (report, events) = ends(&gateway, request).await;
-    assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("policy")), "{report:#}");
-    assert!(!events.iter().any(|event| event.data.contains("say nothing")));
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("policy")),
+        "{report:#}"
+    );
+    assert!(
+        !events
+            .iter()
+            .any(|event| event.data.contains("say nothing"))
+    );
 }
 
 #[tokio::test]
@@ -126,9 +195,18 @@ async fn a_command_before_the_agent_that_fails_ends_the_task_with_its_number_and
     let gateway = Gateway::with().start().await;
     let commands = json!({"preExecutionCommands": ["echo first > made-by-command", "echo it broke >&2; exit 3", "touch never"]});
     let (report, events) = ends(&gateway, gateway.request_with("hello", commands)).await;
-    assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("setup")));
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("setup"))
+    );
     let error = report["error"].as_str().unwrap();
-    assert!(error.contains("command 2") && error.contains("exit code 3") && error.contains("it broke"), "{error}");
-    assert!(events.iter().any(|event| event.data.contains("it broke")), "its output is in the log");
+    assert!(
+        error.contains("command 2") && error.contains("exit code 3") && error.contains("it broke"),
+        "{error}"
+    );
+    assert!(
+        events.iter().any(|event| event.data.contains("it broke")),
+        "its output is in the log"
+    );
     assert!(gateway.model_requests().is_empty());
 }

@@ -23,20 +23,38 @@ async fn no_more_jobs_run_than_allowed_and_beyond_the_queue_a_429_says_when_to_c
     let refused = gateway.post("/run-async", &request).await;
 
     assert_eq!(refused.status(), 429);
-    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    assert!(
+        refused.headers()["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            >= 1
+    );
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "queue-full");
     let status = gateway.get("/tasks/status").await;
-    assert_eq!((&status["active"], &status["max"], &status["waiting"]), (&json!(2), &json!(1), &json!(1)), "{status}");
-    assert_eq!(gateway.get(&format!("/tasks/{waiting}")).await["phase"], "queued");
+    assert_eq!(
+        (&status["active"], &status["max"], &status["waiting"]),
+        (&json!(2), &json!(1), &json!(1)),
+        "{status}"
+    );
+    assert_eq!(
+        gateway.get(&format!("/tasks/{waiting}")).await["phase"],
+        "queued"
+    );
 
     // The place of one that ends goes to the one that waits.
-    gateway.post(&format!("/cancel/{running}"), &json!({})).await;
+    gateway
+        .post(&format!("/cancel/{running}"), &json!({}))
+        .await;
     gateway.ended(&running).await;
     eventually("the second one runs", || async {
         (gateway.get(&format!("/tasks/{waiting}")).await["status"] == "running").then_some(())
     })
     .await;
-    gateway.post(&format!("/cancel/{waiting}"), &json!({})).await;
+    gateway
+        .post(&format!("/cancel/{waiting}"), &json!({}))
+        .await;
     gateway.ended(&waiting).await;
     gateway.is_clean().await;
 }
@@ -44,8 +62,13 @@ async fn no_more_jobs_run_than_allowed_and_beyond_the_queue_a_429_says_when_to_c
 #[tokio::test]
 async fn what_waits_survives_a_restart_and_runs_in_order() {
     let receiver = Receiver::start([]).await;
-    let mut gateway = Gateway::with().scenario("slow").env("MAX_CONCURRENT_TASKS", "1").start().await;
-    let request = gateway.request_with("slow", json!({"callbackUrl": receiver.url, "maxTurns": 50}));
+    let mut gateway = Gateway::with()
+        .scenario("slow")
+        .env("MAX_CONCURRENT_TASKS", "1")
+        .start()
+        .await;
+    let request =
+        gateway.request_with("slow", json!({"callbackUrl": receiver.url, "maxTurns": 50}));
     let mut ids = Vec::new();
     for _ in 0..3 {
         ids.push(gateway.run_async(&request).await);
@@ -55,9 +78,16 @@ async fn what_waits_survives_a_restart_and_runs_in_order() {
     gateway.start_again().await;
 
     receiver.delivery(3).await;
-    let order: Vec<String> =
-        receiver.deliveries().iter().map(|d| d.json()["taskId"].as_str().unwrap().to_owned()).collect();
+    let order: Vec<String> = receiver
+        .deliveries()
+        .iter()
+        .map(|d| d.json()["taskId"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(order, ids);
     let listed = gateway.get("/tasks?limit=2").await;
-    assert_eq!(listed["tasks"][0]["taskId"], ids[2].as_str(), "newest first");
+    assert_eq!(
+        listed["tasks"][0]["taskId"],
+        ids[2].as_str(),
+        "newest first"
+    );
 }

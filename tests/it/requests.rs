@@ -7,7 +7,12 @@ fn stored(gateway: &Gateway) -> Vec<String> {
     let bucket = gateway.data().join("bucket");
     ["tasks", "sessions", "index", "outbox"]
         .iter()
-        .flat_map(|folder| std::fs::read_dir(bucket.join(folder)).into_iter().flatten().flatten())
+        .flat_map(|folder| {
+            std::fs::read_dir(bucket.join(folder))
+                .into_iter()
+                .flatten()
+                .flatten()
+        })
         .map(|entry| entry.path().display().to_string())
         .collect()
 }
@@ -22,14 +27,19 @@ async fn each_malformed_request_gets_its_status_code_and_field_and_nothing_is_st
     let mut wrong = Vec::new();
     for case in &cases {
         let endpoint = format!("/{}", case["endpoint"].as_str().unwrap());
-        let body = case["raw"].as_str().map_or_else(|| case["body"].to_string(), str::to_owned);
+        let body = case["raw"]
+            .as_str()
+            .map_or_else(|| case["body"].to_string(), str::to_owned);
         let response = gateway.post_raw(&endpoint, body).await;
         let status = response.status().as_u16();
         let answer: Value = response.json().await.unwrap_or(Value::Null);
         let as_expected = status == case["status"].as_u64().unwrap() as u16
             && answer["code"] == case["code"]
-            && answer.get("field").unwrap_or(&Value::Null) == case.get("field").unwrap_or(&Value::Null)
-            && answer["error"].as_str().is_some_and(|sentence| !sentence.is_empty())
+            && answer.get("field").unwrap_or(&Value::Null)
+                == case.get("field").unwrap_or(&Value::Null)
+            && answer["error"]
+                .as_str()
+                .is_some_and(|sentence| !sentence.is_empty())
             && answer["requestId"].is_string();
         if !as_expected {
             wrong.push(format!("{}: {status} {answer}", case["name"]));
@@ -47,7 +57,10 @@ async fn a_body_above_the_limit_is_refused_while_it_comes_in() {
 
     let response = gateway.post("/run", &request).await;
     assert_eq!(response.status(), 413);
-    assert_eq!(response.json::<Value>().await.unwrap()["code"], "body-too-large");
+    assert_eq!(
+        response.json::<Value>().await.unwrap()["code"],
+        "body-too-large"
+    );
 
     // Without a length, too.
     let parts = (0..64).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b' '; 64 * 1024])));
@@ -55,17 +68,34 @@ async fn a_body_above_the_limit_is_refused_while_it_comes_in() {
     assert_eq!(gateway.post_raw("/run", endless).await.status(), 413);
 
     request["prompt"] = json!("small");
-    assert_eq!(gateway.run(&request).await.rest().await.last().unwrap().name, "done");
+    assert_eq!(
+        gateway
+            .run(&request)
+            .await
+            .rest()
+            .await
+            .last()
+            .unwrap()
+            .name,
+        "done"
+    );
 }
 
 #[tokio::test]
 async fn a_task_id_is_given_out_once() {
     let gateway = Gateway::with().start().await;
     let receiver = gatehouse_tests::Receiver::start([]).await;
-    let request = gateway.request_with("hello", json!({"taskId": "mine", "callbackUrl": receiver.url}));
+    let request = gateway.request_with(
+        "hello",
+        json!({"taskId": "mine", "callbackUrl": receiver.url}),
+    );
 
-    let answers = futures::future::join_all((0..20).map(|_| gateway.post("/run-async", &request))).await;
-    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status().as_u16()).collect();
+    let answers =
+        futures::future::join_all((0..20).map(|_| gateway.post("/run-async", &request))).await;
+    let mut statuses: Vec<u16> = answers
+        .iter()
+        .map(|answer| answer.status().as_u16())
+        .collect();
     statuses.sort_unstable();
     assert_eq!((statuses[0], &statuses[1..]), (202, &[409; 19][..]));
     gateway.ended("mine").await;
@@ -74,18 +104,32 @@ async fn a_task_id_is_given_out_once() {
     let again = gateway.post("/run-async", &request).await;
     assert_eq!(again.status(), 409);
     let body: Value = again.json().await.unwrap();
-    assert_eq!((&body["code"], &body["field"]), (&json!("task-exists"), &json!("taskId")));
+    assert_eq!(
+        (&body["code"], &body["field"]),
+        (&json!("task-exists"), &json!("taskId"))
+    );
     assert_eq!(receiver.delivery(1).await.json()["status"], "completed");
 }
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_answered_in_the_same_shape() {
     let gateway = Gateway::with().start().await;
-    for (method, path, status) in [("GET", "/nothing", 404), ("GET", "/run", 405), ("GET", "/tasks/nobody", 404)] {
+    for (method, path, status) in [
+        ("GET", "/nothing", 404),
+        ("GET", "/run", 405),
+        ("GET", "/tasks/nobody", 404),
+    ] {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let response = reqwest::Client::new().request(method, format!("{}{path}", gateway.url)).send().await.unwrap();
+        let response = reqwest::Client::new()
+            .request(method, format!("{}{path}", gateway.url))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{path}");
         let body: Value = response.json().await.unwrap();
-        assert!(body["code"].is_string() && body["error"].is_string() && body["requestId"].is_string(), "{body}");
+        assert!(
+            body["code"].is_string() && body["error"].is_string() && body["requestId"].is_string(),
+            "{body}"
+        );
     }
 }

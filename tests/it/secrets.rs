@@ -6,7 +6,11 @@ use serde_json::json;
 #[tokio::test]
 async fn the_agent_finds_no_credential_in_its_environment_its_files_proc_or_the_broker() {
     let receiver = Receiver::start([]).await;
-    let gateway = Gateway::with().scenario("prints-environment").env("LOG_LEVEL", "trace").start().await;
+    let gateway = Gateway::with()
+        .scenario("prints-environment")
+        .env("LOG_LEVEL", "trace")
+        .start()
+        .await;
 
     let request = gateway.request_with(
         "print your environment",
@@ -23,18 +27,36 @@ async fn the_agent_finds_no_credential_in_its_environment_its_files_proc_or_the_
     // The agent really printed its environment: the name is there, the value is not.
     let events = gateway.events(&id, 0).await.rest().await;
     let text: String = events.iter().map(|event| event.data.as_str()).collect();
-    assert!(text.contains("DEPLOY_TOKEN=[REDACTED]"), "the agent did not print its environment");
+    assert!(
+        text.contains("DEPLOY_TOKEN=[REDACTED]"),
+        "the agent did not print its environment"
+    );
     let delivery = receiver.delivery(1).await;
-    for (what, bytes) in [("events", text.as_bytes()), ("webhook", &delivery.body), ("record", record.to_string().as_bytes())]
-    {
-        assert!(gateway.canaries.found_in(bytes).is_empty(), "a secret in the {what}");
+    for (what, bytes) in [
+        ("events", text.as_bytes()),
+        ("webhook", &delivery.body),
+        ("record", record.to_string().as_bytes()),
+    ] {
+        assert!(
+            gateway.canaries.found_in(bytes).is_empty(),
+            "a secret in the {what}"
+        );
     }
     // The model saw the real key on every request, and nothing that the agent sent held it.
     let requests = gateway.model_requests();
     assert!(!requests.is_empty());
     for request in requests {
-        assert_eq!(request.headers.get("x-api-key"), Some(&gateway.canaries.api_key));
-        assert!(gateway.canaries.found_in(request.body.to_string().as_bytes()).iter().all(|found| *found != gateway.canaries.api_key));
+        assert_eq!(
+            request.headers.get("x-api-key"),
+            Some(&gateway.canaries.api_key)
+        );
+        assert!(
+            gateway
+                .canaries
+                .found_in(request.body.to_string().as_bytes())
+                .iter()
+                .all(|found| *found != gateway.canaries.api_key)
+        );
     }
     gateway.is_clean().await;
     gateway.has_leaked_nothing();
@@ -62,8 +84,14 @@ async fn an_oauth_token_is_sent_as_bearer_and_stays_as_hidden() {
 #[tokio::test]
 async fn the_sealed_payload_is_gone_once_the_task_is_over() {
     let gateway = Gateway::with().scenario("slow").start().await;
-    let mut stream = gateway.run(&gateway.request_with("slow", json!({"maxTurns": 50}))).await;
-    let payload = gateway.data().join("bucket/tasks").join(&stream.task_id).join("payload.enc");
+    let mut stream = gateway
+        .run(&gateway.request_with("slow", json!({"maxTurns": 50})))
+        .await;
+    let payload = gateway
+        .data()
+        .join("bucket/tasks")
+        .join(&stream.task_id)
+        .join("payload.enc");
 
     stream.until(|event| event.id.is_some()).await;
     assert!(payload.exists());

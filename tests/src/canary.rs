@@ -25,15 +25,27 @@ impl Canaries {
     }
 
     fn values(&self) -> [&str; 3] {
-        [&self.api_key, &self.environment_secret, &self.webhook_secret]
+        [
+            &self.api_key,
+            &self.environment_secret,
+            &self.webhook_secret,
+        ]
     }
 
     /// The secrets found in `bytes`, plain or in base64.
     pub fn found_in(&self, bytes: &[u8]) -> Vec<String> {
         use base64::Engine as _;
         let encoded = |value: &str| base64::engine::general_purpose::STANDARD_NO_PAD.encode(value);
-        let holds = |needle: &str| bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
-        self.values().into_iter().filter(|value| holds(value) || holds(&encoded(value))).map(str::to_owned).collect()
+        let holds = |needle: &str| {
+            bytes
+                .windows(needle.len())
+                .any(|window| window == needle.as_bytes())
+        };
+        self.values()
+            .into_iter()
+            .filter(|value| holds(value) || holds(&encoded(value)))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Files below `root` that hold one.
@@ -41,9 +53,13 @@ impl Canaries {
         let mut found = Vec::new();
         let mut directories = vec![root.to_owned()];
         while let Some(directory) = directories.pop() {
-            let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+            let Ok(entries) = std::fs::read_dir(&directory) else {
+                continue;
+            };
             for entry in entries.flatten() {
-                let Ok(kind) = entry.file_type() else { continue };
+                let Ok(kind) = entry.file_type() else {
+                    continue;
+                };
                 if kind.is_dir() {
                     directories.push(entry.path());
                 } else if kind.is_file()

@@ -46,7 +46,11 @@ pub struct Gateway {
 impl Gateway {
     /// The shipped plugins and the scenario `text-only`, unless said otherwise.
     pub fn with() -> Builder {
-        Builder { scenario: "text-only".to_owned(), manifest: None, environment: BTreeMap::new() }
+        Builder {
+            scenario: "text-only".to_owned(),
+            manifest: None,
+            environment: BTreeMap::new(),
+        }
     }
 
     /// A request for the scenario with the canary key and nothing unusual.
@@ -80,19 +84,35 @@ impl Gateway {
 
     /// Any POST.
     pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
-        self.client.post(format!("{}{path}", self.url)).json(body).send().await.expect("the gateway answers")
+        self.client
+            .post(format!("{}{path}", self.url))
+            .json(body)
+            .send()
+            .await
+            .expect("the gateway answers")
     }
 
     /// A POST of bytes that need not be JSON.
     pub async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
-        let request = self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json");
-        request.body(body).send().await.expect("the gateway answers")
+        let request = self
+            .client
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/json");
+        request
+            .body(body)
+            .send()
+            .await
+            .expect("the gateway answers")
     }
 
     /// A GET that must answer JSON with a success.
     pub async fn get(&self, path: &str) -> Value {
         let response = self.try_get(path).await.expect("the gateway answers");
-        assert!(response.status().is_success(), "{path}: {}", response.status());
+        assert!(
+            response.status().is_success(),
+            "{path}: {}",
+            response.status()
+        );
         response.json().await.expect("JSON")
     }
 
@@ -104,23 +124,45 @@ impl Gateway {
     /// `GET /tasks/{id}/events` after a sequence number.
     pub async fn events(&self, id: &str, after: u64) -> Stream {
         let request = self.client.get(format!("{}/tasks/{id}/events", self.url));
-        let request = if after > 0 { request.header("last-event-id", after.to_string()) } else { request };
+        let request = if after > 0 {
+            request.header("last-event-id", after.to_string())
+        } else {
+            request
+        };
         Stream::open(request.send().await.expect("the gateway answers")).await
     }
 
     /// The record once it is terminal.
     pub async fn ended(&self, id: &str) -> Value {
         eventually(&format!("task {id} ends"), || async {
-            let record: Value = self.try_get(&format!("/tasks/{id}")).await.ok()?.json().await.ok()?;
-            matches!(record["status"].as_str(), Some("completed" | "failed" | "cancelled")).then_some(record)
+            let record: Value = self
+                .try_get(&format!("/tasks/{id}"))
+                .await
+                .ok()?
+                .json()
+                .await
+                .ok()?;
+            matches!(
+                record["status"].as_str(),
+                Some("completed" | "failed" | "cancelled")
+            )
+            .then_some(record)
         })
         .await
     }
 
     /// The lines of `GET /tasks/{id}/decisions`.
     pub async fn decisions(&self, id: &str) -> Vec<Value> {
-        let text = self.try_get(&format!("/tasks/{id}/decisions")).await.expect("answers").text().await.expect("text");
-        text.lines().map(|line| serde_json::from_str(line).expect("a decision is JSON")).collect()
+        let text = self
+            .try_get(&format!("/tasks/{id}/decisions"))
+            .await
+            .expect("answers")
+            .text()
+            .await
+            .expect("text");
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a decision is JSON"))
+            .collect()
     }
 
     /// What the model was asked so far.
@@ -146,13 +188,18 @@ impl Gateway {
     /// All processes of this gateway but itself: jobs, guards, agents and what they started.
     pub fn processes(&self) -> Vec<Process> {
         let own = self.process.id().map(|pid| pid as i32);
-        processes::below(self.root.path()).into_iter().filter(|process| Some(process.pid) != own).collect()
+        processes::below(self.root.path())
+            .into_iter()
+            .filter(|process| Some(process.pid) != own)
+            .collect()
     }
 
     /// Processes whose command line holds `word`, once there is one.
     pub async fn process_named(&self, word: &str) -> Process {
         eventually(&format!("a process {word}"), || async {
-            self.processes().into_iter().find(|process| process.command.contains(word))
+            self.processes()
+                .into_iter()
+                .find(|process| process.command.contains(word))
         })
         .await
     }
@@ -160,7 +207,12 @@ impl Gateway {
     /// Waits until no process and no workspace is left.
     pub async fn is_clean(&self) {
         eventually("no process and no workspace is left", || async {
-            let workspaces = fs::read_dir(self.work()).into_iter().flatten().flatten().filter(is_a_task).count();
+            let workspaces = fs::read_dir(self.work())
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(is_a_task)
+                .count();
             (self.processes().is_empty() && workspaces == 0).then_some(())
         })
         .await;
@@ -216,39 +268,83 @@ impl Builder {
     /// Starts everything.
     pub async fn start(self) -> Gateway {
         let canaries = Canaries::fresh();
-        let options = Options { expect_key: Some(canaries.api_key.clone()), ..Options::default() };
-        let scenarios = Scenarios::load(scenario(&self.scenario)).unwrap_or_else(|error| panic!("{error}"));
-        let model = ScriptedModel::start_with(scenarios, options).await.expect("a free port");
+        let options = Options {
+            expect_key: Some(canaries.api_key.clone()),
+            ..Options::default()
+        };
+        let scenarios =
+            Scenarios::load(scenario(&self.scenario)).unwrap_or_else(|error| panic!("{error}"));
+        let model = ScriptedModel::start_with(scenarios, options)
+            .await
+            .expect("a free port");
 
-        let root = tempfile::Builder::new().prefix("gatehouse-").tempdir().expect("a temporary directory");
+        let root = tempfile::Builder::new()
+            .prefix("gatehouse-")
+            .tempdir()
+            .expect("a temporary directory");
         // The agent has a user of its own and must reach its workspace.
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("ours");
         let manifest = root.path().join("plugins.toml");
-        let text = self.manifest.unwrap_or_else(|| Manifest::shipped().text().to_owned());
+        let text = self
+            .manifest
+            .unwrap_or_else(|| Manifest::shipped().text().to_owned());
         fs::write(&manifest, text).expect("writable");
 
-        let uid = 200_000 + (std::process::id() % 10_000) * 1_000 + NEXT_UID.fetch_add(1, Ordering::Relaxed) * UIDS;
+        let uid = 200_000
+            + (std::process::id() % 10_000) * 1_000
+            + NEXT_UID.fetch_add(1, Ordering::Relaxed) * UIDS;
         let mut environment = BTreeMap::from([
-            ("GATEHOUSE_DATA_DIR".to_owned(), root.path().join("data").display().to_string()),
-            ("GATEHOUSE__JOB__WORK_DIR".to_owned(), root.path().join("work").display().to_string()),
+            (
+                "GATEHOUSE_DATA_DIR".to_owned(),
+                root.path().join("data").display().to_string(),
+            ),
+            (
+                "GATEHOUSE__JOB__WORK_DIR".to_owned(),
+                root.path().join("work").display().to_string(),
+            ),
             ("GATEHOUSE_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("GATEHOUSE_ANTHROPIC_URL".to_owned(), model.url()),
-            ("GATEHOUSE_PLUGINS".to_owned(), manifest.display().to_string()),
-            ("GATEHOUSE_CLAUDE_BIN".to_owned(), cli().display().to_string()),
+            (
+                "GATEHOUSE_PLUGINS".to_owned(),
+                manifest.display().to_string(),
+            ),
+            (
+                "GATEHOUSE_CLAUDE_BIN".to_owned(),
+                cli().display().to_string(),
+            ),
             ("GATEHOUSE__ISOLATION__UID_BASE".to_owned(), uid.to_string()),
-            ("GATEHOUSE__ISOLATION__UID_COUNT".to_owned(), UIDS.to_string()),
-            ("CLOUDRUN_CALLBACK_SECRET".to_owned(), canaries.webhook_secret.clone()),
+            (
+                "GATEHOUSE__ISOLATION__UID_COUNT".to_owned(),
+                UIDS.to_string(),
+            ),
+            (
+                "CLOUDRUN_CALLBACK_SECRET".to_owned(),
+                canaries.webhook_secret.clone(),
+            ),
             ("LOG_LEVEL".to_owned(), "debug".to_owned()),
         ]);
         environment.extend(self.environment);
         let (process, url) = launch(root.path(), &environment).await;
-        Gateway { url, canaries, model, scenario: self.scenario, root, environment, process, client: reqwest::Client::new() }
+        Gateway {
+            url,
+            canaries,
+            model,
+            scenario: self.scenario,
+            root,
+            environment,
+            process,
+            client: reqwest::Client::new(),
+        }
     }
 }
 
 /// Starts the binary and reads its address from its first line.
 async fn launch(root: &Path, environment: &BTreeMap<String, String>) -> (Child, String) {
-    let log = fs::OpenOptions::new().create(true).append(true).open(root.join("gateway.log")).expect("writable");
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(root.join("gateway.log"))
+        .expect("writable");
     let mut child = Command::new(crate::binary())
         .arg("serve")
         .current_dir(root)
@@ -262,9 +358,16 @@ async fn launch(root: &Path, environment: &BTreeMap<String, String>) -> (Child, 
         .spawn()
         .expect("the binary starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let first = lines.next_line().await.expect("readable").unwrap_or_default();
+    let first = lines
+        .next_line()
+        .await
+        .expect("readable")
+        .unwrap_or_default();
     let Some(url) = first.strip_prefix("listening on ") else {
-        panic!("no address but {first:?}: {}", fs::read_to_string(root.join("gateway.log")).unwrap_or_default());
+        panic!(
+            "no address but {first:?}: {}",
+            fs::read_to_string(root.join("gateway.log")).unwrap_or_default()
+        );
     };
     (child, url.to_owned())
 }
@@ -272,7 +375,11 @@ async fn launch(root: &Path, environment: &BTreeMap<String, String>) -> (Child, 
 fn scenario(name: &str) -> PathBuf {
     let file = |folder: &str| repository().join(folder).join(format!("{name}.json"));
     let ours = file("tests/scenarios");
-    if ours.exists() { ours } else { file("examples/scenarios") }
+    if ours.exists() {
+        ours
+    } else {
+        file("examples/scenarios")
+    }
 }
 
 fn is_a_task(entry: &fs::DirEntry) -> bool {
@@ -289,8 +396,18 @@ pub fn cli() -> PathBuf {
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("claude-code-"))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("claude-code-")
+        })
         .map(|entry| entry.path().join("claude"))
         .find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("no CLI below {}: run `scripts/install-cli.sh` first", packages.display()))
+    found.unwrap_or_else(|| {
+        panic!(
+            "no CLI below {}: run `scripts/install-cli.sh` first",
+            packages.display()
+        )
+    })
 }

@@ -21,7 +21,9 @@ pub use stream::{Event, Stream};
 
 /// The repository.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the repository")
 }
 
 /// The binary that `cargo build` made beside this test, or the one named by `GATEHOUSE_BIN`.
@@ -32,20 +34,30 @@ pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
     let binary = profile.join("gatehouse");
-    assert!(binary.exists(), "{} is missing: run `cargo build` first", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build` first",
+        binary.display()
+    );
     binary
 }
 
 /// Asks again until `probe` has an answer. Fails the test after `patience`: how long something may
 /// take on a busy machine, not how long it should.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut probe: impl FnMut() -> F,
+) -> T {
     let patience = Duration::from_secs(60);
     let started = Instant::now();
     loop {
         if let Some(answer) = probe().await {
             return answer;
         }
-        assert!(started.elapsed() < patience, "not within {patience:?}: {what}");
+        assert!(
+            started.elapsed() < patience,
+            "not within {patience:?}: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

@@ -19,7 +19,12 @@ impl Manifest {
         Self::empty()
             .plugin("request-rules", "validator", shipped("request-rules"), "")
             .plugin("tool-rules", "tool-permission", shipped("tool-rules"), "")
-            .plugin("upload-files", "post-execution", shipped("upload-files"), r#"grants = ["workspace", "artifacts"]"#)
+            .plugin(
+                "upload-files",
+                "post-execution",
+                shipped("upload-files"),
+                r#"grants = ["workspace", "artifacts"]"#,
+            )
     }
 
     /// One of `tests/guests/` after what is there.
@@ -44,15 +49,27 @@ impl Manifest {
 
 /// Where `scripts/build-plugins.sh` puts a shipped plugin.
 pub fn shipped(name: &str) -> PathBuf {
-    built(repository().join("plugins/dist").join(format!("{name}.wasm")))
+    built(
+        repository()
+            .join("plugins/dist")
+            .join(format!("{name}.wasm")),
+    )
 }
 
 /// Where `scripts/build-plugins.sh --guests` puts a guest.
 pub fn guest(name: &str) -> PathBuf {
-    built(repository().join("tests/guests/dist").join(format!("{name}.wasm")))
+    built(
+        repository()
+            .join("tests/guests/dist")
+            .join(format!("{name}.wasm")),
+    )
 }
 
 fn built(path: PathBuf) -> PathBuf {
-    assert!(path.exists(), "{} is missing: run `scripts/build-plugins.sh --guests` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `scripts/build-plugins.sh --guests` first",
+        path.display()
+    );
     path
 }

@@ -16,7 +16,10 @@ pub struct Process {
 impl Process {
     /// Ends it as the kernel's out-of-memory killer would.
     pub fn kill(&self) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGKILL);
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
     }
 }
 
@@ -26,7 +29,13 @@ pub fn below(directory: &Path) -> Vec<Process> {
     let needle = directory.to_string_lossy().into_owned();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
         if pid == std::process::id() as i32 {
             continue;
         }
@@ -35,7 +44,10 @@ pub fn below(directory: &Path) -> Vec<Process> {
         let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&needle);
         let at_work = fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(directory));
         if at_work || holds(&read("environ")) || holds(&read("cmdline")) {
-            let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ").trim().to_owned();
+            let command = String::from_utf8_lossy(&read("cmdline"))
+                .replace('\0', " ")
+                .trim()
+                .to_owned();
             if !command.is_empty() {
                 found.push(Process { pid, command });
             }
@@ -46,5 +58,8 @@ pub fn below(directory: &Path) -> Vec<Process> {
 
 /// Those of them whose command line holds `word`.
 pub fn named(directory: &Path, word: &str) -> Vec<Process> {
-    below(directory).into_iter().filter(|process| process.command.contains(word)).collect()
+    below(directory)
+        .into_iter()
+        .filter(|process| process.command.contains(word))
+        .collect()
 }

@@ -21,7 +21,10 @@ pub struct Delivery {
 impl Delivery {
     /// One header as text.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
     }
 
     /// The body as JSON.
@@ -47,9 +50,16 @@ pub struct Receiver {
 impl Receiver {
     /// Answers 200, or first with `answers`, one after another.
     pub async fn start(answers: impl IntoIterator<Item = u16>) -> Self {
-        let shared = Arc::new(Mutex::new(Shared { answers: answers.into_iter().collect(), ..Shared::default() }));
-        let router = Router::new().route("/hook", post(receive)).with_state(Arc::clone(&shared));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let shared = Arc::new(Mutex::new(Shared {
+            answers: answers.into_iter().collect(),
+            ..Shared::default()
+        }));
+        let router = Router::new()
+            .route("/hook", post(receive))
+            .with_state(Arc::clone(&shared));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
         let url = format!("http://{}/hook", listener.local_addr().expect("bound"));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, shared }
@@ -57,16 +67,27 @@ impl Receiver {
 
     /// What has come in so far.
     pub fn deliveries(&self) -> Vec<Delivery> {
-        self.shared.lock().expect("no test panics while it holds this").deliveries.clone()
+        self.shared
+            .lock()
+            .expect("no test panics while it holds this")
+            .deliveries
+            .clone()
     }
 
     /// Waits for the n-th delivery.
     pub async fn delivery(&self, n: usize) -> Delivery {
-        crate::eventually("a webhook", || async { self.deliveries().get(n - 1).cloned() }).await
+        crate::eventually("a webhook", || async {
+            self.deliveries().get(n - 1).cloned()
+        })
+        .await
     }
 }
 
-async fn receive(State(shared): State<Arc<Mutex<Shared>>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(
+    State(shared): State<Arc<Mutex<Shared>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     let mut shared = shared.lock().expect("no test panics while it holds this");
     shared.deliveries.push(Delivery { headers, body });
     let answer = shared.answers.pop_front().unwrap_or(200);

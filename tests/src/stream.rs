@@ -40,12 +40,29 @@ impl Stream {
     pub async fn open(response: reqwest::Response) -> Self {
         let status = response.status();
         let headers = response.headers().clone();
-        let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+        let kind = headers
+            .get("content-type")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+            .to_owned();
         if !status.is_success() || !kind.starts_with("text/event-stream") {
-            panic!("no event stream but {status} {kind}: {}", response.text().await.unwrap_or_default());
+            panic!(
+                "no event stream but {status} {kind}: {}",
+                response.text().await.unwrap_or_default()
+            );
         }
-        let task_id = headers.get("x-task-id").and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-        Self { task_id, headers, bytes: response.bytes_stream().boxed(), buffer: Vec::new(), comments: 0 }
+        let task_id = headers
+            .get("x-task-id")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+            .to_owned();
+        Self {
+            task_id,
+            headers,
+            bytes: response.bytes_stream().boxed(),
+            buffer: Vec::new(),
+            comments: 0,
+        }
     }
 
     /// The next event; none at the end of the stream, also where the connection broke.
@@ -86,7 +103,11 @@ impl Stream {
             let end = self.buffer.windows(2).position(|pair| pair == b"\n\n")?;
             let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
             let block = String::from_utf8(block).expect("event streams are UTF-8");
-            let mut event = Event { name: "message".to_owned(), id: None, data: String::new() };
+            let mut event = Event {
+                name: "message".to_owned(),
+                id: None,
+                data: String::new(),
+            };
             let mut fields = 0;
             let mut data = Vec::new();
             for line in block.lines() {

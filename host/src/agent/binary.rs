@@ -12,7 +12,9 @@ pub(super) fn find(configured: Option<&Path>) -> Option<PathBuf> {
     if let Some(configured) = configured {
         return resolve(configured);
     }
-    let tools = std::env::current_dir().ok().and_then(|here| in_modules(&here.join("tools")));
+    let tools = std::env::current_dir()
+        .ok()
+        .and_then(|here| in_modules(&here.join("tools")));
     tools.or_else(|| {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path).find_map(|directory| resolve(&directory.join("claude")))
@@ -22,7 +24,11 @@ pub(super) fn find(configured: Option<&Path>) -> Option<PathBuf> {
 /// The file itself where it is a program, else what the wrapper stands for.
 fn resolve(path: &Path) -> Option<PathBuf> {
     let path = path.canonicalize().ok()?;
-    if is_program(&path) { Some(path) } else { path.ancestors().find_map(in_modules) }
+    if is_program(&path) {
+        Some(path)
+    } else {
+        path.ancestors().find_map(in_modules)
+    }
 }
 
 /// The platform package installed in `directory`.
@@ -41,19 +47,29 @@ fn in_modules(directory: &Path) -> Option<PathBuf> {
         packages.reverse();
     }
     let modules = directory.join("node_modules/@anthropic-ai");
-    packages.iter().map(|package| modules.join(package).join("claude")).find(|path| is_program(path))
+    packages
+        .iter()
+        .map(|package| modules.join(package).join("claude"))
+        .find(|path| is_program(path))
 }
 
 fn is_program(path: &Path) -> bool {
     let mut magic = [0; 4];
     path.is_file()
-        && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && File::open(path)
+            .and_then(|mut file| file.read_exact(&mut magic))
+            .is_ok()
         && magic == *b"\x7fELF"
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use super::*;
 
@@ -62,18 +78,30 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         let modules = root.join("node_modules");
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "x64"
+        };
         let package = modules.join(format!("@anthropic-ai/claude-code-linux-{architecture}"));
         std::fs::create_dir_all(&package).unwrap();
         std::fs::create_dir_all(modules.join("@anthropic-ai/claude-code/bin")).unwrap();
         std::fs::create_dir_all(modules.join(".bin")).unwrap();
         std::fs::write(package.join("claude"), b"\x7fELF\x02\x01").unwrap();
-        std::fs::write(modules.join("@anthropic-ai/claude-code/bin/claude.exe"), "#!/bin/sh\n").unwrap();
+        std::fs::write(
+            modules.join("@anthropic-ai/claude-code/bin/claude.exe"),
+            "#!/bin/sh\n",
+        )
+        .unwrap();
         let wrapper = modules.join(".bin/claude");
-        std::os::unix::fs::symlink("../@anthropic-ai/claude-code/bin/claude.exe", &wrapper).unwrap();
+        std::os::unix::fs::symlink("../@anthropic-ai/claude-code/bin/claude.exe", &wrapper)
+            .unwrap();
 
         assert_eq!(find(Some(&wrapper)), Some(package.join("claude")));
-        assert_eq!(find(Some(&package.join("claude"))), Some(package.join("claude")));
+        assert_eq!(
+            find(Some(&package.join("claude"))),
+            Some(package.join("claude"))
+        );
         assert_eq!(in_modules(&root), Some(package.join("claude")));
         assert_eq!(find(Some(&root.join("absent"))), None);
     }

@@ -25,39 +25,77 @@ pub(super) async fn prove(task: &AgentTask, sandbox: &Sandbox) -> Result<(), Gat
     let base = sandbox.tmp().join("gate-proof");
     let (home, tmp, cwd) = (base.join("home"), base.join("tmp"), base.join("cwd"));
     for directory in [&home, &tmp, &cwd] {
-        sandbox.make_dir(directory).map_err(|error| failed(&error))?;
+        sandbox
+            .make_dir(directory)
+            .map_err(|error| failed(&error))?;
     }
     let marker = cwd.join("ran");
-    let model = ScriptedModel::start(&marker).await.map_err(|error| failed(&error))?;
+    let model = ScriptedModel::start(&marker)
+        .await
+        .map_err(|error| failed(&error))?;
     let mut trial = task.clone();
     trial.prompt = "Say that you are ready.".to_owned();
-    (trial.system_prompt, trial.append_system_prompt, trial.mcp_config) = (None, None, None);
+    (
+        trial.system_prompt,
+        trial.append_system_prompt,
+        trial.mcp_config,
+    ) = (None, None, None);
     trial.subagents.clear();
     trial.disallowed_tools.clear();
     trial.cwd.clone_from(&cwd);
     trial.total = LIMIT;
-    let credentials = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"];
+    let credentials = [
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+    ];
     if !credentials.iter().any(|name| trial.env.contains_key(*name)) {
-        trial.env.insert("ANTHROPIC_API_KEY".to_owned(), "gate-proof".to_owned());
+        trial
+            .env
+            .insert("ANTHROPIC_API_KEY".to_owned(), "gate-proof".to_owned());
     }
-    trial.env.insert("ANTHROPIC_BASE_URL".to_owned(), model.url());
+    trial
+        .env
+        .insert("ANTHROPIC_BASE_URL".to_owned(), model.url());
 
     let gate = Refusal::default();
-    let place = Place { home: &home, tmp: &tmp };
-    let end = run::run(&trial, sandbox, place, &gate, &Nowhere, CancellationToken::new()).await;
+    let place = Place {
+        home: &home,
+        tmp: &tmp,
+    };
+    let end = run::run(
+        &trial,
+        sandbox,
+        place,
+        &gate,
+        &Nowhere,
+        CancellationToken::new(),
+    )
+    .await;
     // Not `exists`: what cannot be looked at is no proof of absence.
     match marker.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Ok(_) => return Err(GateUnproven::Ran),
         Err(error) => return Err(failed(&error)),
     }
-    let ending = || end.error.clone().unwrap_or_else(|| "it ended as if all was well".to_owned());
+    let ending = || {
+        end.error
+            .clone()
+            .unwrap_or_else(|| "it ended as if all was well".to_owned())
+    };
     if !gate.asked.load(Ordering::Relaxed) {
         let reached = model.was_asked();
-        return Err(if reached { GateUnproven::NotAsked(ending()) } else { GateUnproven::Failed(ending()) });
+        return Err(if reached {
+            GateUnproven::NotAsked(ending())
+        } else {
+            GateUnproven::Failed(ending())
+        });
     }
     if !model.was_told_of_denial() {
-        return Err(GateUnproven::Failed(format!("the denial did not reach the model; {}", ending())));
+        return Err(GateUnproven::Failed(format!(
+            "the denial did not reach the model; {}",
+            ending()
+        )));
     }
     Ok(())
 }

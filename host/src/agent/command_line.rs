@@ -95,7 +95,11 @@ pub(super) fn environment(
         }
     }
     let ours = [("PATH", PATH), ("SHELL", "/bin/bash")];
-    environment.extend(ours.iter().chain(&SWITCHES).map(|(name, value)| (name.into(), value.into())));
+    environment.extend(
+        ours.iter()
+            .chain(&SWITCHES)
+            .map(|(name, value)| (name.into(), value.into())),
+    );
     environment.insert("HOME".into(), home.into());
     environment.insert("TMPDIR".into(), tmp.into());
     if as_root {
@@ -104,26 +108,38 @@ pub(super) fn environment(
     }
     // The broker is on this machine, whatever proxy the task needs for the rest.
     for name in ["NO_PROXY", "no_proxy"] {
-        let others = task.get(name).map(|others| format!(",{others}")).unwrap_or_default();
+        let others = task
+            .get(name)
+            .map(|others| format!(",{others}"))
+            .unwrap_or_default();
         environment.insert(name.into(), format!("127.0.0.1,localhost{others}").into());
     }
     environment
 }
 
 fn may_come_with_a_task(name: &str) -> bool {
-    let of_the_cli = ["CLAUDE", "ANTHROPIC_"].iter().any(|family| name.starts_with(family));
+    let of_the_cli = ["CLAUDE", "ANTHROPIC_"]
+        .iter()
+        .any(|family| name.starts_with(family));
     if of_the_cli {
         let names_a_model = name.starts_with("ANTHROPIC_") && name.ends_with("_MODEL");
         return OF_THE_CLI.contains(&name) || names_a_model;
     }
     // What loads code into the CLI itself.
-    let loads_code = ["LD_", "BUN_", "NODE_", "GLIBC_"].iter().any(|family| name.starts_with(family));
+    let loads_code = ["LD_", "BUN_", "NODE_", "GLIBC_"]
+        .iter()
+        .any(|family| name.starts_with(family));
     !loads_code && name != "IS_SANDBOX"
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use super::*;
     use crate::agent::outcome::tests::task;
@@ -131,7 +147,10 @@ mod tests {
     #[test]
     fn no_value_can_become_a_flag() {
         let mut hostile = task();
-        hostile.allowed_tools = vec!["--dangerously-skip-permissions".into(), "Bash(npm run test:*)".into()];
+        hostile.allowed_tools = vec![
+            "--dangerously-skip-permissions".into(),
+            "Bash(npm run test:*)".into(),
+        ];
         hostile.disallowed_tools = vec!["-x\n--bare".into()];
         hostile.model = Some("--bare".into());
         hostile.fallback_model = Some("-p".into());
@@ -140,27 +159,53 @@ mod tests {
         let arguments = arguments(&hostile, Some(Path::new("/x/--mcp.json")));
         let names: Vec<String> = arguments
             .iter()
-            .map(|argument| argument.to_str().unwrap().split('=').next().unwrap().to_owned())
+            .map(|argument| {
+                argument
+                    .to_str()
+                    .unwrap()
+                    .split('=')
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
             .collect();
         assert_eq!(
             names[ALWAYS.len()..],
             [
-                "--permission-mode", "--max-turns", "--allowedTools", "--allowedTools", "--disallowedTools",
-                "--model", "--fallback-model", "--mcp-config"
+                "--permission-mode",
+                "--max-turns",
+                "--allowedTools",
+                "--allowedTools",
+                "--disallowedTools",
+                "--model",
+                "--fallback-model",
+                "--mcp-config"
             ]
         );
         let text = format!("{arguments:?}");
-        assert!(!text.contains("--prompt") && !text.contains("--system"), "{text}");
+        assert!(
+            !text.contains("--prompt") && !text.contains("--system"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_task_cannot_change_how_the_cli_works_by_its_environment() {
         let hostile = [
-            "CLAUDE_CODE_SIMPLE", "CLAUDE_CONFIG_DIR", "ANTHROPIC_UNIX_SOCKET", "BUN_OPTIONS", "LD_PRELOAD",
-            "NODE_OPTIONS", "IS_SANDBOX", "A=B", "",
+            "CLAUDE_CODE_SIMPLE",
+            "CLAUDE_CONFIG_DIR",
+            "ANTHROPIC_UNIX_SOCKET",
+            "BUN_OPTIONS",
+            "LD_PRELOAD",
+            "NODE_OPTIONS",
+            "IS_SANDBOX",
+            "A=B",
+            "",
         ];
-        let mut given: BTreeMap<String, String> =
-            hostile.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+        let mut given: BTreeMap<String, String> = hostile
+            .iter()
+            .map(|name| ((*name).to_owned(), "x".to_owned()))
+            .collect();
         given.insert("HOME".into(), "/root".into());
         given.insert("CLAUDE_CODE_DISABLE_WEB_FETCH".into(), "0".into());
         given.insert("TOKEN".into(), "kept".into());

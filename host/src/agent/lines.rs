@@ -35,12 +35,19 @@ pub(super) struct Lines<R> {
 /// A line as far as it came.
 enum Partial {
     Kept(Vec<u8>),
-    TooLong { head: Vec<u8>, bytes: u64, digest: Sha256 },
+    TooLong {
+        head: Vec<u8>,
+        bytes: u64,
+        digest: Sha256,
+    },
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     pub(super) fn new(stream: R, limit: u64) -> Self {
-        Self { stream, limit: usize::try_from(limit).unwrap_or(usize::MAX) }
+        Self {
+            stream,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        }
     }
 
     /// The next line; none at the end. Not cancel-safe.
@@ -53,7 +60,9 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
                     other => other?,
                 };
                 let end = available.iter().position(|byte| *byte == b'\n');
-                let part = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+                let part = available
+                    .get(..end.unwrap_or(available.len()))
+                    .unwrap_or_default();
                 let consumed = end.map_or(available.len(), |end| end + 1);
                 line = line.and(part, self.limit);
                 self.stream.consume(consumed);
@@ -82,11 +91,24 @@ impl Partial {
                 digest.update(&line);
                 let bytes = line.len() as u64;
                 let head = line.iter().chain(part).take(HEAD).copied().collect();
-                Self::TooLong { head, bytes, digest }.and(part, limit)
+                Self::TooLong {
+                    head,
+                    bytes,
+                    digest,
+                }
+                .and(part, limit)
             }
-            Self::TooLong { head, bytes, mut digest } => {
+            Self::TooLong {
+                head,
+                bytes,
+                mut digest,
+            } => {
                 digest.update(part);
-                Self::TooLong { head, bytes: bytes + part.len() as u64, digest }
+                Self::TooLong {
+                    head,
+                    bytes: bytes + part.len() as u64,
+                    digest,
+                }
             }
         }
     }
@@ -95,7 +117,11 @@ impl Partial {
         match self {
             Self::Kept(line) if line.trim_ascii().is_empty() => None,
             Self::Kept(line) => Some(Line::Whole(line)),
-            Self::TooLong { head, bytes, digest } => {
+            Self::TooLong {
+                head,
+                bytes,
+                digest,
+            } => {
                 let marker = json!({
                     "type": "truncated",
                     "bytes": bytes,
@@ -110,7 +136,12 @@ impl Partial {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use tokio::io::BufReader;
 
@@ -146,7 +177,9 @@ mod tests {
             let lines = cut(input.as_bytes(), step, 4999).await;
             assert_eq!(lines[0], Line::Whole(b"before".to_vec()));
             assert_eq!(lines[2], Line::Whole(b"after".to_vec()));
-            let Line::Cut(marker) = &lines[1] else { panic!("{:?}", lines[1]) };
+            let Line::Cut(marker) = &lines[1] else {
+                panic!("{:?}", lines[1])
+            };
             let marker: serde_json::Value = serde_json::from_slice(marker).unwrap();
             assert_eq!(marker["type"], "truncated");
             assert_eq!(marker["bytes"], 5000);
@@ -154,7 +187,9 @@ mod tests {
             assert_eq!(marker["head"], "x".repeat(HEAD));
         }
         assert_eq!(cut(input.as_bytes(), 64, 5000).await.len(), 3);
-        assert!(matches!(&cut(input.as_bytes(), 64, 5000).await[1], Line::Whole(line) if line.len() == 5000));
+        assert!(
+            matches!(&cut(input.as_bytes(), 64, 5000).await[1], Line::Whole(line) if line.len() == 5000)
+        );
     }
 
     #[tokio::test]
@@ -162,8 +197,13 @@ mod tests {
         let input = [b"\xff\xfe\x00".as_slice(), b"\n", &[0xc3; 100], b"\n"].concat();
         let lines = cut(&input, 3, 50).await;
         assert_eq!(lines[0], Line::Whole(b"\xff\xfe\x00".to_vec()));
-        let Line::Cut(marker) = &lines[1] else { panic!("{:?}", lines[1]) };
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(marker).unwrap()["bytes"], 100);
+        let Line::Cut(marker) = &lines[1] else {
+            panic!("{:?}", lines[1])
+        };
+        assert_eq!(
+            serde_json::from_slice::<serde_json::Value>(marker).unwrap()["bytes"],
+            100
+        );
     }
 
     #[tokio::test]

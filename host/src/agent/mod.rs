@@ -87,7 +87,11 @@ pub struct AgentTask {
 impl std::fmt::Debug for AgentTask {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Environment and MCP configuration may hold secrets, prompts are nobody's business.
-        formatter.debug_struct("AgentTask").field("binary", &self.binary).field("cwd", &self.cwd).finish_non_exhaustive()
+        formatter
+            .debug_struct("AgentTask")
+            .field("binary", &self.binary)
+            .field("cwd", &self.cwd)
+            .finish_non_exhaustive()
     }
 }
 
@@ -143,7 +147,10 @@ pub async fn run(
     log: &EventLog,
     cancel: CancellationToken,
 ) -> AgentEnd {
-    let place = run::Place { home: sandbox.home(), tmp: sandbox.tmp() };
+    let place = run::Place {
+        home: sandbox.home(),
+        tmp: sandbox.tmp(),
+    };
     run::run(task, sandbox, place, gate, log, cancel).await
 }
 

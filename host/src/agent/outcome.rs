@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::protocol::TurnResult;
 use super::AgentEnd;
+use super::protocol::TurnResult;
 use crate::isolation::Ended;
 use crate::task::{AgentSummary, Reason, Status};
 
@@ -53,12 +53,25 @@ pub(super) struct Evidence {
 pub(super) fn judge(evidence: &Evidence) -> AgentEnd {
     let (status, reason, exit_code, error) = match verdict(evidence) {
         Verdict::Completed => (Status::Completed, None, 0, None),
-        Verdict::Cancelled => (Status::Cancelled, None, 130, Some("Task cancelled by user".to_owned())),
-        Verdict::Failed(reason, exit_code, error) => (Status::Failed, Some(reason), exit_code, Some(error)),
+        Verdict::Cancelled => (
+            Status::Cancelled,
+            None,
+            130,
+            Some("Task cancelled by user".to_owned()),
+        ),
+        Verdict::Failed(reason, exit_code, error) => {
+            (Status::Failed, Some(reason), exit_code, Some(error))
+        }
     };
     let mut summary = evidence.result.as_ref().map(summary).unwrap_or_default();
     summary.denied_calls = evidence.denied_calls;
-    AgentEnd { status, reason, exit_code, error: error.map(|error| start_of(&error, MOST_ERROR)), summary }
+    AgentEnd {
+        status,
+        reason,
+        exit_code,
+        error: error.map(|error| start_of(&error, MOST_ERROR)),
+        summary,
+    }
 }
 
 /// The agent could not be started.
@@ -86,7 +99,11 @@ fn verdict(evidence: &Evidence) -> Verdict {
         Some(Ended::Code(code)) => code,
         Some(Ended::Signal(signal)) => return killed(signal),
         None => {
-            return Verdict::Failed(Reason::Internal, 1, "how the agent ended is unknown".to_owned());
+            return Verdict::Failed(
+                Reason::Internal,
+                1,
+                "how the agent ended is unknown".to_owned(),
+            );
         }
     };
     // Whatever is not a success has a code that says so.
@@ -97,14 +114,22 @@ fn verdict(evidence: &Evidence) -> Verdict {
             return killed(signal);
         }
         let error = format!("the agent ended without a result (exit code {code})");
-        return Verdict::Failed(Reason::AgentError, failing, with_complaint(error, &evidence.complaint));
+        return Verdict::Failed(
+            Reason::AgentError,
+            failing,
+            with_complaint(error, &evidence.complaint),
+        );
     };
     if let Some(reason) = fault(result) {
         return Verdict::Failed(reason, failing, said(result));
     }
     if code != 0 {
         let error = format!("the agent reported success but ended with exit code {code}");
-        return Verdict::Failed(Reason::AgentError, code, with_complaint(error, &evidence.complaint));
+        return Verdict::Failed(
+            Reason::AgentError,
+            code,
+            with_complaint(error, &evidence.complaint),
+        );
     }
     Verdict::Completed
 }
@@ -117,18 +142,31 @@ fn stopped(stop: &Stop) -> Verdict {
             let error = format!("the agent did not end within {limit:?}");
             Verdict::Failed(Reason::TimedOut, 124, error)
         }
-        Stop::NoFirstEvent(limit) => stalled(format!("no event came from the agent within {limit:?}")),
+        Stop::NoFirstEvent(limit) => {
+            stalled(format!("no event came from the agent within {limit:?}"))
+        }
         Stop::Idle(limit) => stalled(format!("no event came from the agent for {limit:?}")),
-        Stop::NoExit(limit) => stalled(format!("the agent did not end within {limit:?} of its result")),
+        Stop::NoExit(limit) => stalled(format!(
+            "the agent did not end within {limit:?} of its result"
+        )),
         Stop::NoGate(why) => Verdict::Failed(Reason::Policy, 1, why.clone()),
         Stop::Confused(why) => Verdict::Failed(Reason::AgentError, 1, (*why).to_owned()),
     }
 }
 
 fn killed(signal: i32) -> Verdict {
-    let name = nix::sys::signal::Signal::try_from(signal).map_or("an unknown signal", |signal| signal.as_str());
-    let hint = if signal == 9 { ", perhaps for lack of memory" } else { "" };
-    Verdict::Failed(Reason::Killed, 128 + signal, format!("the agent was ended by {name}{hint}"))
+    let name = nix::sys::signal::Signal::try_from(signal)
+        .map_or("an unknown signal", |signal| signal.as_str());
+    let hint = if signal == 9 {
+        ", perhaps for lack of memory"
+    } else {
+        ""
+    };
+    Verdict::Failed(
+        Reason::Killed,
+        128 + signal,
+        format!("the agent was ended by {name}{hint}"),
+    )
 }
 
 /// Why a result is no success, if it is none.
@@ -141,8 +179,13 @@ fn fault(result: &TurnResult) -> Option<Reason> {
     if result.is_error == Some(false) && result.subtype == "success" {
         return None;
     }
-    let of_the_api = result.api_error_status.is_some() || result.terminal_reason.as_deref() == Some("api_error");
-    Some(if of_the_api { Reason::ApiError } else { Reason::AgentError })
+    let of_the_api =
+        result.api_error_status.is_some() || result.terminal_reason.as_deref() == Some("api_error");
+    Some(if of_the_api {
+        Reason::ApiError
+    } else {
+        Reason::AgentError
+    })
 }
 
 /// The error in the CLI's own words.
@@ -154,13 +197,23 @@ fn said(result: &TurnResult) -> String {
 
 fn with_complaint(error: String, complaint: &str) -> String {
     let complaint = complaint.trim();
-    if complaint.is_empty() { error } else { format!("{error}: {}", end_of(complaint, MOST_ERROR / 2)) }
+    if complaint.is_empty() {
+        error
+    } else {
+        format!("{error}: {}", end_of(complaint, MOST_ERROR / 2))
+    }
 }
 
 fn summary(result: &TurnResult) -> AgentSummary {
-    let detail = result.terminal_reason.iter().fold(result.subtype.clone(), |all, more| format!("{all}/{more}"));
+    let detail = result
+        .terminal_reason
+        .iter()
+        .fold(result.subtype.clone(), |all, more| format!("{all}/{more}"));
     AgentSummary {
-        result: result.result.as_deref().map(|text| start_of(text, MOST_RESULT)),
+        result: result
+            .result
+            .as_deref()
+            .map(|text| start_of(text, MOST_RESULT)),
         turns: result.num_turns,
         cost_usd: result.total_cost_usd,
         session_id: result.session_id.clone(),
@@ -175,11 +228,16 @@ fn start_of(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }
-    format!("{}…", text.get(..text.floor_char_boundary(most)).unwrap_or_default())
+    format!(
+        "{}…",
+        text.get(..text.floor_char_boundary(most))
+            .unwrap_or_default()
+    )
 }
 
 fn end_of(text: &str, most: usize) -> &str {
-    text.get(text.ceil_char_boundary(text.len().saturating_sub(most))..).unwrap_or_default()
+    text.get(text.ceil_char_boundary(text.len().saturating_sub(most))..)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

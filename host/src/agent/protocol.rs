@@ -23,10 +23,7 @@ const HOOK_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
     /// It wants an answer that names `id`.
-    Asked {
-        id: String,
-        question: Question,
-    },
+    Asked { id: String, question: Question },
     /// It answered our request `id`; `Err` is its own error.
     Answered {
         id: String,
@@ -119,7 +116,10 @@ struct Envelope {
 pub(super) fn read(line: &[u8]) -> Frame {
     // An array would be taken for a struct's fields in their order.
     let object = line.trim_ascii_start().starts_with(b"{");
-    let Some(envelope) = object.then(|| serde_json::from_slice::<Envelope>(line).ok()).flatten() else {
+    let Some(envelope) = object
+        .then(|| serde_json::from_slice::<Envelope>(line).ok())
+        .flatten()
+    else {
         return Frame::Event(Event::Other);
     };
     match envelope.kind.as_str() {
@@ -134,15 +134,20 @@ pub(super) fn read(line: &[u8]) -> Frame {
             // One that we cannot read proves no success; the default is an error.
             Err(_) => Frame::Event(Event::Result(Box::default())),
         },
-        "system" if envelope.subtype == "background_tasks_changed" => {
-            Frame::Event(Event::BackgroundTasks(envelope.tasks.as_array().map_or(0, Vec::len)))
-        }
+        "system" if envelope.subtype == "background_tasks_changed" => Frame::Event(
+            Event::BackgroundTasks(envelope.tasks.as_array().map_or(0, Vec::len)),
+        ),
         _ => Frame::Event(Event::Other),
     }
 }
 
 fn question(request: &Value) -> Question {
-    let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| {
+        request
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     match text("subtype") {
         "hook_callback" if text("callback_id") == HOOK => {
             match request.get("input").map(Call::deserialize) {
@@ -150,23 +155,37 @@ fn question(request: &Value) -> Question {
                 _ => Question::UnreadableCall,
             }
         }
-        "can_use_tool" => Question::Approval { tool: text("tool_name").to_owned() },
-        other => Question::Unknown { what: other.to_owned() },
+        "can_use_tool" => Question::Approval {
+            tool: text("tool_name").to_owned(),
+        },
+        other => Question::Unknown {
+            what: other.to_owned(),
+        },
     }
 }
 
 fn answered(response: &Value) -> Frame {
-    let text = |name: &str| response.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| {
+        response
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let answer = match text("subtype") {
         "success" => Ok(response.get("response").cloned().unwrap_or_default()),
         _ => Err(text("error").to_owned()),
     };
-    Frame::Answered { id: text("request_id").to_owned(), answer }
+    Frame::Answered {
+        id: text("request_id").to_owned(),
+        answer,
+    }
 }
 
 /// Opens the conversation: hooks, system prompts, subagents.
 pub(super) fn initialize(task: &AgentTask) -> Vec<u8> {
-    let patience = (task.limits.decision_timeout + HOOK_MARGIN).as_secs_f64().ceil();
+    let patience = (task.limits.decision_timeout + HOOK_MARGIN)
+        .as_secs_f64()
+        .ceil();
     let mut request = Map::new();
     request.insert("subtype".into(), "initialize".into());
     // Without a matcher every call is asked about; "block" is for every fault, ours or theirs.
@@ -204,12 +223,19 @@ fn subagents(named: &BTreeMap<String, Value>) -> Value {
         let mut definition = Map::new();
         let description = front("description").and_then(Value::as_str).unwrap_or(name);
         definition.insert("description".into(), description.into());
-        let prompt = given.get("content").and_then(Value::as_str).unwrap_or_default();
+        let prompt = given
+            .get("content")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         definition.insert("prompt".into(), prompt.into());
         for field in ["tools", "disallowedTools"] {
             match front(field) {
                 Some(Value::String(names)) => {
-                    let names: Vec<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+                    let names: Vec<&str> = names
+                        .split(',')
+                        .map(str::trim)
+                        .filter(|name| !name.is_empty())
+                        .collect();
                     definition.insert(field.into(), names.into());
                 }
                 Some(names @ Value::Array(_)) => {
@@ -264,7 +290,9 @@ pub(super) fn decision(id: &str, answer: &GateAnswer) -> Vec<u8> {
 }
 
 fn bad_rewrite() -> GateAnswer {
-    GateAnswer::Deny("The policy replaced the input by something that is no JSON object.".to_owned())
+    GateAnswer::Deny(
+        "The policy replaced the input by something that is no JSON object.".to_owned(),
+    )
 }
 
 /// Nobody is there to approve.

@@ -60,7 +60,11 @@ pub(super) async fn run(
     }
 }
 
-async fn start(task: &AgentTask, sandbox: &Sandbox, place: Place<'_>) -> Result<Supervised, IsolationError> {
+async fn start(
+    task: &AgentTask,
+    sandbox: &Sandbox,
+    place: Place<'_>,
+) -> Result<Supervised, IsolationError> {
     let path = sandbox.reachable_binary(&task.binary).await?;
     let mcp_config = place.home.join("mcp.json");
     if let Some(config) = &task.mcp_config {
@@ -69,7 +73,12 @@ async fn start(task: &AgentTask, sandbox: &Sandbox, place: Place<'_>) -> Result<
     let args: Vec<OsString> =
         command_line::arguments(task, task.mcp_config.as_ref().map(|_| mcp_config.as_path()));
     let env = command_line::environment(&task.env, place.home, place.tmp, sandbox.runs_as_root());
-    sandbox.spawn(&Program { path, args, env, cwd: task.cwd.clone() })
+    sandbox.spawn(&Program {
+        path,
+        args,
+        env,
+        cwd: task.cwd.clone(),
+    })
 }
 
 /// How the conversation came to its end.
@@ -86,13 +95,21 @@ async fn follow(
     sink: &dyn Sink,
     cancel: CancellationToken,
 ) -> Evidence {
-    let complaint = process.stderr.take().map(|stderr| tokio::spawn(end_of(stderr)));
+    let complaint = process
+        .stderr
+        .take()
+        .map(|stderr| tokio::spawn(end_of(stderr)));
     let (lines, unwritten) = mpsc::channel(MOST_UNWRITTEN);
     if let Some(stdin) = process.stdin.take() {
         tokio::spawn(write_all(stdin, unwritten));
     }
     let (frames, mut heard) = mpsc::channel(16);
-    let mut reading = pin!(read_all(process.stdout.take(), task.limits.max_line, frames, sink));
+    let mut reading = pin!(read_all(
+        process.stdout.take(),
+        task.limits.max_line,
+        frames,
+        sink
+    ));
     let mut is_reading = true;
     let mut talk = Talk::open(task, sandbox.workspace().to_owned(), gate, lines);
 
@@ -160,9 +177,13 @@ async fn follow(
         Some(complaint) => text_of(complaint).await,
         None => String::new(),
     };
-    let ended = ended.inspect_err(|error| tracing::error!(%error, "how the agent ended is not known"));
+    let ended =
+        ended.inspect_err(|error| tracing::error!(%error, "how the agent ended is not known"));
     match (ended, stop) {
-        (Err(error), None) => Evidence { complaint: error.to_string(), ..Evidence::default() },
+        (Err(error), None) => Evidence {
+            complaint: error.to_string(),
+            ..Evidence::default()
+        },
         (ended, stop) => Evidence {
             stop,
             result: talk.result.take(),
@@ -175,7 +196,12 @@ async fn follow(
 
 /// Reads the CLI's lines: every one becomes a frame, and all but those of the control protocol go to
 /// `sink` as they are.
-async fn read_all(stdout: Option<ChildStdout>, longest: u64, frames: mpsc::Sender<Frame>, sink: &dyn Sink) {
+async fn read_all(
+    stdout: Option<ChildStdout>,
+    longest: u64,
+    frames: mpsc::Sender<Frame>,
+    sink: &dyn Sink,
+) {
     let Some(stdout) = stdout else { return };
     let mut lines = Lines::new(BufReader::with_capacity(64 * 1024, stdout), longest);
     loop {

@@ -45,7 +45,11 @@ impl ScriptedModel {
         let seen = Arc::new(Seen::default());
         let command: Arc<str> = format!("touch '{}'", marker.display()).into();
         let listening = tokio::spawn(listen(listener, seen.clone(), command));
-        Ok(Self { address, seen, listening })
+        Ok(Self {
+            address,
+            seen,
+            listening,
+        })
     }
 
     pub(super) fn url(&self) -> String {
@@ -80,7 +84,10 @@ async fn listen(listener: TcpListener, seen: Arc<Seen>, command: Arc<str>) {
                 async move { Ok::<_, Infallible>(answer(request, &seen, &command).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new();
-            if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await {
+            if let Err(error) = connection
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+            {
                 tracing::debug!(%error, "a connection of the gate's canary broke off");
             }
         });
@@ -89,12 +96,20 @@ async fn listen(listener: TcpListener, seen: Arc<Seen>, command: Arc<str>) {
 
 async fn answer(request: Request<Incoming>, seen: &Seen, command: &str) -> Response<Full<Bytes>> {
     if request.method() != Method::POST || request.uri().path() != "/v1/messages" {
-        return respond(StatusCode::NOT_FOUND, "application/json", json!({"type": "error"}).to_string());
+        return respond(
+            StatusCode::NOT_FOUND,
+            "application/json",
+            json!({"type": "error"}).to_string(),
+        );
     }
     let body = Limited::new(request.into_body(), MOST_BODY).collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
-        return respond(StatusCode::BAD_REQUEST, "application/json", json!({"type": "error"}).to_string());
+        return respond(
+            StatusCode::BAD_REQUEST,
+            "application/json",
+            json!({"type": "error"}).to_string(),
+        );
     };
     seen.request.store(true, Ordering::Relaxed);
     let message = match result_of_call(&body) {
@@ -111,25 +126,41 @@ async fn answer(request: Request<Incoming>, seen: &Seen, command: &str) -> Respo
 fn respond(status: StatusCode, media_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(media_type));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static(media_type),
+    );
     response
 }
 
 /// The `tool_result` of our call, once the CLI sends it.
 fn result_of_call(body: &Value) -> Option<&Value> {
     let messages = body.get("messages")?.as_array()?;
-    let blocks = messages.iter().filter_map(|message| message.get("content")?.as_array()).flatten();
-    blocks.into_iter().find(|block| block.get("tool_use_id").and_then(Value::as_str) == Some(CALL))
+    let blocks = messages
+        .iter()
+        .filter_map(|message| message.get("content")?.as_array())
+        .flatten();
+    blocks
+        .into_iter()
+        .find(|block| block.get("tool_use_id").and_then(Value::as_str) == Some(CALL))
 }
 
 fn call(command: &str) -> String {
     let block = json!({"type": "tool_use", "id": CALL, "name": "Bash", "input": {}});
     let input = json!({"command": command, "description": "Prove the gate"}).to_string();
-    message(&block, &json!({"type": "input_json_delta", "partial_json": input}), "tool_use")
+    message(
+        &block,
+        &json!({"type": "input_json_delta", "partial_json": input}),
+        "tool_use",
+    )
 }
 
 fn text(text: &str) -> String {
-    message(&json!({"type": "text", "text": ""}), &json!({"type": "text_delta", "text": text}), "end_turn")
+    message(
+        &json!({"type": "text", "text": ""}),
+        &json!({"type": "text_delta", "text": text}),
+        "end_turn",
+    )
 }
 
 /// The events of a message that consists of one block.
@@ -150,7 +181,10 @@ fn message(block: &Value, delta: &Value, stop_reason: &str) -> String {
     events
         .iter()
         .map(|event| {
-            let name = event.get("type").and_then(Value::as_str).unwrap_or_default();
+            let name = event
+                .get("type")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             format!("event: {name}\ndata: {event}\n\n")
         })
         .collect()

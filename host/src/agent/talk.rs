@@ -3,8 +3,8 @@
 //! Holds no process and no pipe: frames go in, lines to write come out, so that it can be tested
 //! without either.
 
-use std::path::PathBuf;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -106,7 +106,9 @@ impl<'a> Talk<'a> {
                     None => self.write(protocol::user_message(&self.task.prompt)),
                     Some(why) => Err(Stop::NoGate(why.to_owned())),
                 },
-                Err(_) => Err(Stop::NoGate("the CLI refused the hook that guards its tools".to_owned())),
+                Err(_) => Err(Stop::NoGate(
+                    "the CLI refused the hook that guards its tools".to_owned(),
+                )),
             },
             Frame::Answered { .. } | Frame::Aside => Ok(()),
             Frame::Event(event) => {
@@ -121,7 +123,12 @@ impl<'a> Talk<'a> {
         match question {
             Question::Call(call) => {
                 let call = self.tool_call(*call);
-                self.undecided.push(decide(self.gate, call, id, self.task.limits.decision_timeout));
+                self.undecided.push(decide(
+                    self.gate,
+                    call,
+                    id,
+                    self.task.limits.decision_timeout,
+                ));
                 Ok(())
             }
             Question::UnreadableCall => {
@@ -148,7 +155,9 @@ impl<'a> Talk<'a> {
             tool: call.tool,
             input: call.input,
             workspace: self.workspace.clone(),
-            cwd: call.cwd.map_or_else(|| self.task.cwd.clone(), PathBuf::from),
+            cwd: call
+                .cwd
+                .map_or_else(|| self.task.cwd.clone(), PathBuf::from),
             subagent: call.subagent,
             mcp_server: call.mcp_server.map(|server| server.name),
             index,
@@ -194,7 +203,8 @@ impl<'a> Talk<'a> {
         self.interrupted = Some(Instant::now());
         // One of before says nothing about this turn.
         self.result = None;
-        self.write(protocol::interrupt()).map_err(|_| Stop::Cancelled)
+        self.write(protocol::interrupt())
+            .map_err(|_| Stop::Cancelled)
     }
 
     /// Whether an interrupt was asked for.
@@ -233,9 +243,15 @@ impl<'a> Talk<'a> {
                 None => stop(at, Stop::NoExit(limits.after_result_timeout)),
             }
         } else if self.seen_event {
-            stop(self.last_line + limits.idle_timeout, Stop::Idle(limits.idle_timeout))
+            stop(
+                self.last_line + limits.idle_timeout,
+                Stop::Idle(limits.idle_timeout),
+            )
         } else {
-            stop(self.started + limits.first_event_timeout, Stop::NoFirstEvent(limits.first_event_timeout))
+            stop(
+                self.started + limits.first_event_timeout,
+                Stop::NoFirstEvent(limits.first_event_timeout),
+            )
         };
         if next.0 <= total.0 { next } else { total }
     }
@@ -250,9 +266,9 @@ impl<'a> Talk<'a> {
         match self.lines.as_ref().map(|lines| lines.try_send(line)) {
             // A closed pipe: the CLI is gone or our side is closed, and how it ended tells the rest.
             None | Some(Ok(()) | Err(mpsc::error::TrySendError::Closed(_))) => Ok(()),
-            Some(Err(mpsc::error::TrySendError::Full(_))) => {
-                Err(Stop::Confused("the agent asks and does not read the answers"))
-            }
+            Some(Err(mpsc::error::TrySendError::Full(_))) => Err(Stop::Confused(
+                "the agent asks and does not read the answers",
+            )),
         }
     }
 }

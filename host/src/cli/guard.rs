@@ -20,7 +20,10 @@ pub(super) fn dispatch(args: impl IntoIterator<Item = OsString>) -> Option<ExitC
 fn guard_exec(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let command = args.next();
     let operand = args.next();
-    match (command.as_ref().and_then(|command| command.to_str()), operand) {
+    match (
+        command.as_ref().and_then(|command| command.to_str()),
+        operand,
+    ) {
         (Some("run"), Some(guard)) => match guard.to_str().and_then(|guard| guard.parse().ok()) {
             Some(guard) => guard::execute(guard),
             None => ExitCode::FAILURE,

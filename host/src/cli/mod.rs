@@ -16,7 +16,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-
 use crate::config::{Config, Sources};
 use crate::{isolation, telemetry};
 
@@ -24,7 +23,11 @@ use crate::{isolation, telemetry};
 const EXIT_USAGE: u8 = 64;
 
 #[derive(Debug, Parser)]
-#[command(name = "gatehouse", version, about = "A gateway that runs coding-agent tasks")]
+#[command(
+    name = "gatehouse",
+    version,
+    about = "A gateway that runs coding-agent tasks"
+)]
 struct Cli {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -100,10 +103,16 @@ pub fn main() -> ExitCode {
         Command::Run(options) => with_runtime(run::run(options, &sources.environment)),
         Command::Serve { listen } => {
             let mut sources = sources;
-            sources.flags.extend(listen.map(|address| ("server.listen".to_owned(), address)));
-            configured(&sources, |config| with_runtime(serve::run(config, &sources)))
+            sources
+                .flags
+                .extend(listen.map(|address| ("server.listen".to_owned(), address)));
+            configured(&sources, |config| {
+                with_runtime(serve::run(config, &sources))
+            })
         }
-        Command::RunJob { task_id } => configured(&sources, |config| with_runtime(run_job::run(config, &task_id))),
+        Command::RunJob { task_id } => configured(&sources, |config| {
+            with_runtime(run_job::run(config, &task_id))
+        }),
     }
 }
 
@@ -125,7 +134,10 @@ fn configured(sources: &Sources, run: impl FnOnce(Config) -> ExitCode) -> ExitCo
 }
 
 fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
             eprintln!("gatehouse: the runtime cannot start: {error}");
@@ -141,9 +153,14 @@ impl SettingsArgs {
             flags.insert("data_dir".to_owned(), directory);
         }
         // Names and values that are no UTF-8 configure nothing of ours.
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Sources { file: self.config, environment: environment.collect(), flags }
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Sources {
+            file: self.config,
+            environment: environment.collect(),
+            flags,
+        }
     }
 }
 

@@ -31,7 +31,10 @@ pub(super) struct Options {
 /// Ends with the task's exit code, or 1 where there was none. `ANTHROPIC_API_KEY`,
 /// `CLAUDE_CODE_OAUTH_TOKEN` and `GATEHOUSE_API_KEY` are taken from `environment` where the file
 /// names no credential.
-pub(super) async fn run(options: Options, environment: &std::collections::BTreeMap<String, String>) -> ExitCode {
+pub(super) async fn run(
+    options: Options,
+    environment: &std::collections::BTreeMap<String, String>,
+) -> ExitCode {
     match follow(options, environment).await {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -41,10 +44,15 @@ pub(super) async fn run(options: Options, environment: &std::collections::BTreeM
     }
 }
 
-async fn follow(options: Options, environment: &std::collections::BTreeMap<String, String>) -> anyhow::Result<u8> {
+async fn follow(
+    options: Options,
+    environment: &std::collections::BTreeMap<String, String>,
+) -> anyhow::Result<u8> {
     let mut request = read(&options.file)?;
     for field in &options.field {
-        let (name, value) = field.split_once('=').with_context(|| format!("--field {field}: expected NAME=VALUE"))?;
+        let (name, value) = field
+            .split_once('=')
+            .with_context(|| format!("--field {field}: expected NAME=VALUE"))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
         request.insert(name.to_owned(), value);
     }
@@ -56,14 +64,22 @@ async fn follow(options: Options, environment: &std::collections::BTreeMap<Strin
         }
     }
 
-    let mut post = reqwest::Client::new().post(format!("{}/run", options.url)).json(&request);
+    let mut post = reqwest::Client::new()
+        .post(format!("{}/run", options.url))
+        .json(&request);
     if let Some(key) = environment.get("GATEHOUSE_API_KEY") {
         post = post.bearer_auth(key);
     }
-    let response = post.send().await.with_context(|| format!("no gateway answers at {}", options.url))?;
+    let response = post
+        .send()
+        .await
+        .with_context(|| format!("no gateway answers at {}", options.url))?;
     if !response.status().is_success() {
         let status = response.status();
-        bail!("the gateway refused: {status} {}", response.text().await.unwrap_or_default());
+        bail!(
+            "the gateway refused: {status} {}",
+            response.text().await.unwrap_or_default()
+        );
     }
 
     let mut renderer = Renderer::new(std::io::stdout().is_terminal());
@@ -110,11 +126,18 @@ impl SseParser {
             let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
             let block = String::from_utf8_lossy(&block);
             let field = |name: &str| {
-                block.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_start).collect::<Vec<_>>()
+                block
+                    .lines()
+                    .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                    .map(str::trim_start)
+                    .collect::<Vec<_>>()
             };
             let data = field("data");
             if !data.is_empty() {
-                let name = field("event").first().map_or("message", |name| *name).to_owned();
+                let name = field("event")
+                    .first()
+                    .map_or("message", |name| *name)
+                    .to_owned();
                 events.push((name, data.join("\n")));
             }
         }
@@ -134,7 +157,8 @@ mod tests {
             let mut parser = SseParser::default();
             let mut events = parser.feed(head);
             events.extend(parser.feed(tail));
-            let expected = [("task", "{\"a\":1}"), ("message", "x\ny")].map(|(n, d)| (n.to_owned(), d.to_owned()));
+            let expected = [("task", "{\"a\":1}"), ("message", "x\ny")]
+                .map(|(n, d)| (n.to_owned(), d.to_owned()));
             assert_eq!(events, expected);
         }
     }

@@ -28,6 +28,8 @@ async fn work(config: Config, task_id: &str) -> anyhow::Result<()> {
     let (key, _made) = LocalKey::load_or_create(&config.envelope.local_key)?;
     let envelope = Envelope::new(Arc::new(key), &config.envelope);
     let isolation = Isolation::detect(&config)?;
-    Job::new(Arc::new(config), bucket, envelope, isolation).run(id).await?;
+    Job::new(Arc::new(config), bucket, envelope, isolation)
+        .run(id)
+        .await?;
     Ok(())
 }

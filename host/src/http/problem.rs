@@ -47,6 +47,7 @@ codes! {
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE "body-too-large",
     BODY_TIMEOUT = REQUEST_TIMEOUT "body-timeout",
     BODY_BROKEN = BAD_REQUEST "body-broken",
+    CALLBACK_FORBIDDEN = BAD_REQUEST "callback-forbidden",
     INVALID_QUERY = BAD_REQUEST "invalid-query",
     INVALID_TASK_ID = BAD_REQUEST "invalid-task-id",
     TASK_NOT_FOUND = NOT_FOUND "task-not-found",
@@ -101,6 +102,14 @@ impl Problem {
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// The field of the request that is at fault.
+    pub(super) fn at(self, field: &str) -> Self {
+        Self {
+            field: Some(field.to_owned()),
+            ..self
+        }
     }
 
     pub(super) fn because(self, cause: impl ToString) -> Self {
@@ -225,7 +234,9 @@ impl From<QueueFull> for Problem {
 impl From<TaskError> for Problem {
     fn from(error: TaskError) -> Self {
         match error {
-            TaskError::Taken(_) => Self::new(TASK_EXISTS, "A task with this taskId exists already"),
+            TaskError::Taken(_) => {
+                Self::new(TASK_EXISTS, "A task with this taskId exists already").at("taskId")
+            }
             TaskError::Unknown(id) => unknown_task(id.as_str()),
             TaskError::Damaged { .. } => Self::internal(error),
             TaskError::Bucket(error) => error.into(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::access::Caller;
 use super::body;
 use super::presence::Follower;
-use super::problem::{PLUGINS_NOT_READY, Problem, SHUTTING_DOWN};
+use super::problem::{CALLBACK_FORBIDDEN, PLUGINS_NOT_READY, Problem, SHUTTING_DOWN};
 use crate::app::App;
 use crate::envelope::Purpose;
 use crate::plugin::DecisionLog;
@@ -69,6 +69,11 @@ async fn queue(
         }
     })?;
     let draft = app.admission.check(&body, mode)?;
+    if let Some(url) = &draft.request.callback_url {
+        app.outbound.check(url).map_err(|forbidden| {
+            Problem::new(CALLBACK_FORBIDDEN, forbidden.to_string()).at("callbackUrl")
+        })?;
+    }
     let admitted = app
         .admission
         .admit(draft, &caller.0, &plugins, |id| logs_uri(&app, id))

@@ -43,12 +43,17 @@ pub(super) fn write(base: &Path, path: &Path, content: &[u8], owner: Owner) -> i
 
 fn inner<'a>(base: &Path, path: &'a Path) -> io::Result<&'a Path> {
     let inner = path.strip_prefix(base).map_err(|_| outside())?;
-    let plain = inner.components().all(|component| matches!(component, Component::Normal(_)));
+    let plain = inner
+        .components()
+        .all(|component| matches!(component, Component::Normal(_)));
     if plain { Ok(inner) } else { Err(outside()) }
 }
 
 fn outside() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the path leads out of the sandbox")
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the path leads out of the sandbox",
+    )
 }
 
 fn walk(base: &Path, inner: &Path, owner: Owner) -> io::Result<OwnedFd> {
@@ -84,7 +89,12 @@ fn own(file: std::os::fd::BorrowedFd<'_>, owner: Owner) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use std::os::unix::fs::{MetadataExt, symlink};
 
@@ -98,7 +108,10 @@ mod tests {
         write(directory.path(), &path, b"two", None).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1
+        );
     }
 
     #[test]
@@ -118,8 +131,15 @@ mod tests {
     #[test]
     fn a_path_that_leads_out_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        for path in ["/etc/x".into(), directory.path().join("../x"), directory.path().join("a/../../x")] {
-            assert!(write(directory.path(), &path, b"x", None).is_err(), "{path:?}");
+        for path in [
+            "/etc/x".into(),
+            directory.path().join("../x"),
+            directory.path().join("a/../../x"),
+        ] {
+            assert!(
+                write(directory.path(), &path, b"x", None).is_err(),
+                "{path:?}"
+            );
         }
         assert!(write(directory.path(), directory.path(), b"x", None).is_err());
     }

@@ -21,14 +21,26 @@ impl Groups {
             .map(Path::new)
             .find(|mount| mount.join("cgroup.procs").exists())
             .ok_or("cgroup v2 is not mounted")?;
-        let own = std::fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
-        let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-        let groups = Self { parent: mount.join(path) };
-        let trial = groups.parent.join(format!("gatehouse-trial-{}", std::process::id()));
+        let own =
+            std::fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+        let path = own
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))
+            .unwrap_or_default();
+        let groups = Self {
+            parent: mount.join(path),
+        };
+        let trial = groups
+            .parent
+            .join(format!("gatehouse-trial-{}", std::process::id()));
         std::fs::create_dir(&trial).map_err(|error| format!("no group can be made: {error}"))?;
         let can_kill = trial.join("cgroup.kill").exists();
         remove(&trial);
-        if can_kill { Ok(groups) } else { Err("this kernel has no cgroup.kill".to_owned()) }
+        if can_kill {
+            Ok(groups)
+        } else {
+            Err("this kernel has no cgroup.kill".to_owned())
+        }
     }
 
     /// Where the group of a task stands.
@@ -38,7 +50,8 @@ impl Groups {
 
     /// Where the group of this process's canary stands.
     pub(super) fn of_canary(&self) -> PathBuf {
-        self.parent.join(format!("gatehouse-canary-{}", std::process::id()))
+        self.parent
+            .join(format!("gatehouse-canary-{}", std::process::id()))
     }
 }
 
@@ -75,5 +88,6 @@ pub(super) fn remove(group: &Path) {
 
 fn is_gone(error: &io::Error) -> bool {
     // ENODEV: the group was removed between opening its file and using it.
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32)
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32)
 }

@@ -45,7 +45,10 @@ pub(super) struct Refused {
 
 /// Names the step that failed.
 pub(super) fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Refused {
-    move |source| Refused { step, source: source.into() }
+    move |source| Refused {
+        step,
+        source: source.into(),
+    }
 }
 
 impl Confinement {
@@ -62,7 +65,9 @@ impl Confinement {
         }
         nix::sys::prctl::set_no_new_privs().map_err(step("give up new privileges"))?;
         // The guard blocks signals, which is inherited.
-        SigSet::empty().thread_set_mask().map_err(step("unblock signals"))?;
+        SigSet::empty()
+            .thread_set_mask()
+            .map_err(step("unblock signals"))?;
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         Ok(())
     }
@@ -95,7 +100,8 @@ fn become_user(number: u32) -> Result<(), Refused> {
     let (uid, gid) = (Uid::from_raw(number), Gid::from_raw(number));
     // The pipes behind standard input and output are ours; without this, `> /dev/stderr` in a
     // script of the agent's would be refused.
-    let owned = |result: nix::Result<()>| result.map_err(step("hand over standard input and output"));
+    let owned =
+        |result: nix::Result<()>| result.map_err(step("hand over standard input and output"));
     owned(fchown(io::stdin(), Some(uid), Some(gid)))?;
     owned(fchown(io::stdout(), Some(uid), Some(gid)))?;
     owned(fchown(io::stderr(), Some(uid), Some(gid)))?;
@@ -109,7 +115,10 @@ fn become_user(number: u32) -> Result<(), Refused> {
 pub(super) fn die_with(parent: i32) -> Result<(), Refused> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("tie its life to the guard's"))?;
     if nix::unistd::getppid().as_raw() != parent {
-        return Err(Refused { step: "find the guard", source: io::ErrorKind::NotFound.into() });
+        return Err(Refused {
+            step: "find the guard",
+            source: io::ErrorKind::NotFound.into(),
+        });
     }
     Ok(())
 }

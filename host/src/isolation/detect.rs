@@ -35,7 +35,8 @@ impl Findings {
     /// Notes a layer; `Err` says why it does not hold.
     fn layer(&mut self, name: &'static str, holds: Result<(), String>, effect: &str) -> bool {
         if let Err(reason) = &holds {
-            self.degraded.push(json!({"layer": name, "reason": reason, "effect": effect}));
+            self.degraded
+                .push(json!({"layer": name, "reason": reason, "effect": effect}));
         }
         self.layers.push((name, holds.is_ok()));
         holds.is_ok()
@@ -47,16 +48,27 @@ impl Findings {
         let missing: Vec<&str> = names
             .iter()
             .copied()
-            .filter(|name| !attempts.iter().any(|attempt| attempt.name == *name && attempt.passed))
+            .filter(|name| {
+                !attempts
+                    .iter()
+                    .any(|attempt| attempt.name == *name && attempt.passed)
+            })
             .collect();
-        if missing.is_empty() { Ok(()) } else { Err(format!("the canary failed at: {}", missing.join(", "))) }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("the canary failed at: {}", missing.join(", ")))
+        }
     }
 }
 
 pub(super) fn detect(around: &Surroundings<'_>) -> Result<Facts, IsolationError> {
     let settings = around.settings;
     std::fs::create_dir_all(around.data_dir).map_err(system("make the data directory"))?;
-    let data_dir = around.data_dir.canonicalize().map_err(system("find the data directory"))?;
+    let data_dir = around
+        .data_dir
+        .canonicalize()
+        .map_err(system("find the data directory"))?;
     let limits = Limits {
         processes: settings.max_processes.into(),
         open_files: settings.max_open_files.into(),
@@ -68,7 +80,11 @@ pub(super) fn detect(around: &Surroundings<'_>) -> Result<Facts, IsolationError>
     let attempts = try_out(around, &data_dir, limits, uid.as_ref().ok().copied());
     if let Ok(attempts) = &attempts {
         findings.passed = attempts.iter().filter(|attempt| attempt.passed).count();
-        findings.failed = attempts.iter().filter(|attempt| !attempt.passed).map(|a| a.name.clone()).collect();
+        findings.failed = attempts
+            .iter()
+            .filter(|attempt| !attempt.passed)
+            .map(|a| a.name.clone())
+            .collect();
     }
 
     let separate = uid.and_then(|_| {
@@ -77,17 +93,37 @@ pub(super) fn detect(around: &Surroundings<'_>) -> Result<Facts, IsolationError>
     });
     let why = separate.as_ref().err().cloned().unwrap_or_default();
     let effect = "the agent runs as the service's own user and can do all that the service can";
-    let level = if findings.layer("uid", separate, effect) { Level::Uid } else { Level::None };
+    let level = if findings.layer("uid", separate, effect) {
+        Level::Uid
+    } else {
+        Level::None
+    };
     if level < settings.minimum {
-        return Err(IsolationError::BelowMinimum { have: level, want: settings.minimum, why });
+        return Err(IsolationError::BelowMinimum {
+            have: level,
+            want: settings.minimum,
+            why,
+        });
     }
 
     let unreadable = hardened.and_then(|()| Findings::require(&attempts, &["environ", "memory"]));
-    findings.layer("dumpable", unreadable, "the agent can read the service's memory and environment");
+    findings.layer(
+        "dumpable",
+        unreadable,
+        "the agent can read the service's memory and environment",
+    );
     let no_new_privs = Findings::require(&attempts, &["no-new-privs"]);
-    findings.layer("noNewPrivs", no_new_privs, "programs with the setuid bit gain privileges");
+    findings.layer(
+        "noNewPrivs",
+        no_new_privs,
+        "programs with the setuid bit gain privileges",
+    );
     let limited = Findings::require(&attempts, &["rlimits"]);
-    findings.layer("rlimits", limited, "open files, file sizes and core files are not limited");
+    findings.layer(
+        "rlimits",
+        limited,
+        "open files, file sizes and core files are not limited",
+    );
     if level == Level::None {
         findings.degraded.push(json!({
             "layer": "rlimits.processes", "reason": "the service's own processes would count as well",
@@ -96,19 +132,32 @@ pub(super) fn detect(around: &Surroundings<'_>) -> Result<Facts, IsolationError>
     }
     let groups = Groups::find().and_then(|groups| try_kill(around.guard, &groups).map(|()| groups));
     let holds = groups.as_ref().map(drop).map_err(Clone::clone);
-    findings.layer("cgroup", holds, "a process tree is killed one process at a time, until none is left");
+    findings.layer(
+        "cgroup",
+        holds,
+        "a process tree is killed one process at a time, until none is left",
+    );
 
     let root = work_root::choose(around.work_dir, &data_dir, level)?;
     for place in &root.passed_over {
         let effect = format!("workspaces are in {}", root.path.display());
-        findings.degraded.push(json!({"layer": "workRoot", "reason": place, "effect": effect}));
+        findings
+            .degraded
+            .push(json!({"layer": "workRoot", "reason": place, "effect": effect}));
     }
     let uids = match level {
         Level::None => None,
-        Level::Uid => Some(UidPool::new(settings.uid_base, settings.uid_count, &data_dir)?),
+        Level::Uid => Some(UidPool::new(
+            settings.uid_base,
+            settings.uid_count,
+            &data_dir,
+        )?),
     };
-    let layers: serde_json::Map<String, Value> =
-        findings.layers.iter().map(|(name, holds)| ((*name).to_owned(), Value::from(*holds))).collect();
+    let layers: serde_json::Map<String, Value> = findings
+        .layers
+        .iter()
+        .map(|(name, holds)| ((*name).to_owned(), Value::from(*holds)))
+        .collect();
     let report = json!({
         "level": level,
         "minimum": settings.minimum,
@@ -156,9 +205,19 @@ fn try_out(
     let failed = |error: std::io::Error| format!("the canary could not be started: {error}");
     let private_file = data_dir.join(format!("canary-{}", std::process::id()));
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).open(&private_file).map_err(failed)?;
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&private_file)
+        .map_err(failed)?;
     let trial = Trial {
-        confinement: Confinement { uid, limits, cgroup: None },
+        confinement: Confinement {
+            uid,
+            limits,
+            cgroup: None,
+        },
         service: std::process::id() as i32,
         private_file: private_file.clone().into(),
     };
@@ -175,7 +234,11 @@ fn try_out(
     let output = tried?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
-        format!("the canary did not report ({}): {}", output.status, said.trim())
+        format!(
+            "the canary did not report ({}): {}",
+            output.status,
+            said.trim()
+        )
     })
 }
 

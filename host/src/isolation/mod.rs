@@ -80,7 +80,10 @@ pub enum IsolationError {
 /// Says what was tried when the system refused.
 fn system<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> IsolationError {
     let what = what.into();
-    move |source| IsolationError::System { what, source: source.into() }
+    move |source| IsolationError::System {
+        what,
+        source: source.into(),
+    }
 }
 
 /// Makes this process unreadable for every other that is not root: no `/proc/…/environ`, no `mem`,
@@ -127,7 +130,9 @@ impl Isolation {
     }
 
     fn detect_with(surroundings: &detect::Surroundings<'_>) -> Result<Self, IsolationError> {
-        detect::detect(surroundings).map(|facts| Self { facts: Arc::new(facts) })
+        detect::detect(surroundings).map(|facts| Self {
+            facts: Arc::new(facts),
+        })
     }
 
     /// The level that holds.
@@ -177,7 +182,8 @@ impl Isolation {
     /// Where something could not be removed; what could was.
     pub fn sweep(&self, id: &TaskId) -> Result<(), IsolationError> {
         let directory = self.facts.work_root.join(id.as_str());
-        let record = Record::read(&self.facts.data_dir, id).map_err(system("read a sandbox's record"))?;
+        let record =
+            Record::read(&self.facts.data_dir, id).map_err(system("read a sandbox's record"))?;
         let Some(record) = record else {
             return removal::remove(&directory).map_err(system("remove a task's directory"));
         };
@@ -190,7 +196,9 @@ impl Isolation {
         if slot.is_none() {
             scope.uid = None;
         }
-        scope.kill().map_err(system("kill what is left of a task"))?;
+        scope
+            .kill()
+            .map_err(system("kill what is left of a task"))?;
         removal::remove(&scope.directory).map_err(system("remove a task's directory"))?;
         removal::remove(&directory).map_err(system("remove a task's directory"))?;
         if let Some(group) = &scope.cgroup {

@@ -19,7 +19,11 @@ struct Process {
 
 /// Every process that runs or could run under `uid`.
 pub(super) fn of_uid(uid: u32) -> io::Result<Vec<i32>> {
-    Ok(all()?.into_iter().filter(|process| process.uids.contains(&uid)).map(|process| process.pid).collect())
+    Ok(all()?
+        .into_iter()
+        .filter(|process| process.uids.contains(&uid))
+        .map(|process| process.pid)
+        .collect())
 }
 
 /// Children, their children, and so on. Complete for a subreaper: what loses its parent becomes its
@@ -46,12 +50,17 @@ pub(super) fn attached_to(directory: &Path) -> io::Result<Vec<i32>> {
     named.push(b'/');
     let own = std::process::id() as i32;
     let attached = |pid: i32| {
-        let inside = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(directory));
+        let inside = std::fs::read_link(format!("/proc/{pid}/cwd"))
+            .is_ok_and(|cwd| cwd.starts_with(directory));
         inside
             || std::fs::read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|environ| environ.windows(named.len()).any(|window| window == named))
     };
-    Ok(all()?.into_iter().map(|process| process.pid).filter(|pid| *pid != own && attached(*pid)).collect())
+    Ok(all()?
+        .into_iter()
+        .map(|process| process.pid)
+        .filter(|pid| *pid != own && attached(*pid))
+        .collect())
 }
 
 /// Sends `signal` to each; one that is gone already is no error.
@@ -80,18 +89,34 @@ fn read(pid: i32) -> Option<Process> {
     let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
     let status = String::from_utf8_lossy(&status);
     let field = |name: &str| {
-        status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim_start_matches(':').trim())
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(|value| value.trim_start_matches(':').trim())
     };
     if matches!(field("State")?.as_bytes().first(), Some(b'Z' | b'X')) {
         return None;
     }
-    let uids = field("Uid")?.split_whitespace().take(3).filter_map(|uid| uid.parse().ok()).collect();
-    Some(Process { pid, parent: field("PPid")?.parse().ok()?, uids })
+    let uids = field("Uid")?
+        .split_whitespace()
+        .take(3)
+        .filter_map(|uid| uid.parse().ok())
+        .collect();
+    Some(Process {
+        pid,
+        parent: field("PPid")?.parse().ok()?,
+        uids,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use std::process::Command;
 
@@ -100,12 +125,20 @@ mod tests {
     #[test]
     fn a_child_is_found_as_descendant_and_by_its_directory_until_it_is_reaped() {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = Command::new("sleep").arg("60").current_dir(directory.path()).spawn().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .current_dir(directory.path())
+            .spawn()
+            .unwrap();
         let pid = child.id() as i32;
         let own = std::process::id() as i32;
         assert!(descendants(own).unwrap().contains(&pid));
         assert!(!descendants(pid).unwrap().contains(&own));
-        assert!(of_uid(nix::unistd::getuid().as_raw()).unwrap().contains(&pid));
+        assert!(
+            of_uid(nix::unistd::getuid().as_raw())
+                .unwrap()
+                .contains(&pid)
+        );
         signal(&[pid], Signal::SIGKILL).unwrap();
         child.wait().unwrap();
         assert!(!descendants(own).unwrap().contains(&pid));
@@ -126,7 +159,11 @@ mod tests {
         while !attached_to(directory.path()).unwrap().contains(&pid) {
             std::thread::yield_now();
         }
-        assert!(!attached_to(Path::new("/nowhere/at/all")).unwrap().contains(&pid));
+        assert!(
+            !attached_to(Path::new("/nowhere/at/all"))
+                .unwrap()
+                .contains(&pid)
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }

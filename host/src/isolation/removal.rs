@@ -30,7 +30,10 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let mut trash = Trash { directory: open_directory(parent.as_fd(), &trash_name)?, moved: 0 };
+    let mut trash = Trash {
+        directory: open_directory(parent.as_fd(), &trash_name)?,
+        moved: 0,
+    };
     trash.take(parent.as_fd(), &CString::new(name.as_bytes())?)?;
     trash.empty()?;
     absent_is_fine(unlinkat(&parent, &trash_name, AtFlags::REMOVEDIR))?;
@@ -115,12 +118,21 @@ impl Trash {
                 break;
             }
         }
-        Ok(absent_is_fine(unlinkat(&self.directory, name, AtFlags::REMOVEDIR))?)
+        Ok(absent_is_fine(unlinkat(
+            &self.directory,
+            name,
+            AtFlags::REMOVEDIR,
+        ))?)
     }
 }
 
 fn open_directory<P: rustix::path::Arg>(at: BorrowedFd<'_>, path: P) -> Result<OwnedFd, Errno> {
-    openat(at, path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    openat(
+        at,
+        path,
+        OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 fn is_dots(name: &CStr) -> bool {
@@ -136,7 +148,12 @@ fn absent_is_fine(result: Result<(), Errno>) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, symlink};

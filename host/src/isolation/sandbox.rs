@@ -40,7 +40,10 @@ impl std::fmt::Debug for Program {
         // The values may be secret.
         let names: Vec<&OsString> = self.env.keys().collect();
         let mut shown = formatter.debug_struct("Program");
-        shown.field("path", &self.path).field("args", &self.args).field("env", &names);
+        shown
+            .field("path", &self.path)
+            .field("args", &self.args)
+            .field("env", &names);
         shown.field("cwd", &self.cwd).finish()
     }
 }
@@ -68,10 +71,18 @@ impl Sandbox {
         let uid = slot.as_ref().map(|slot| slot.uid);
         let directory = facts.work_root.join(id.as_str());
         let group = facts.groups.as_ref().map(|groups| groups.of_task(id));
-        let scope = Scope { uid, cgroup: group, directory };
+        let scope = Scope {
+            uid,
+            cgroup: group,
+            directory,
+        };
         // Before anything stands that it tells of.
-        let record = Record { scope: scope.clone() };
-        record.write(&facts.data_dir, id).map_err(system("write a sandbox's record"))?;
+        let record = Record {
+            scope: scope.clone(),
+        };
+        record
+            .write(&facts.data_dir, id)
+            .map_err(system("write a sandbox's record"))?;
 
         let make = |path: &Path, mode| DirBuilder::new().mode(mode).create(path);
         make(&scope.directory, 0o711).map_err(system("make a task's directory"))?;
@@ -82,7 +93,11 @@ impl Sandbox {
             Ok(path)
         };
         let made = |result: io::Result<PathBuf>| result.map_err(system("make a task's directory"));
-        let (workspace, home, tmp) = (made(inner("workspace"))?, made(inner("home"))?, made(inner("tmp"))?);
+        let (workspace, home, tmp) = (
+            made(inner("workspace"))?,
+            made(inner("home"))?,
+            made(inner("tmp"))?,
+        );
         if let Some(group) = &scope.cgroup {
             match std::fs::create_dir(group) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -90,7 +105,16 @@ impl Sandbox {
             }
         }
         let facts = facts.clone();
-        Ok(Self { id: id.clone(), facts, scope, workspace, home, tmp, started: AtomicU32::new(0), _slot: slot })
+        Ok(Self {
+            id: id.clone(),
+            facts,
+            scope,
+            workspace,
+            home,
+            tmp,
+            started: AtomicU32::new(0),
+            _slot: slot,
+        })
     }
 
     /// The agent's working tree.
@@ -118,7 +142,12 @@ impl Sandbox {
     /// # Errors
     /// Where the file cannot be read or a copy not be made.
     pub async fn reachable_binary(&self, binary: &Path) -> Result<PathBuf, IsolationError> {
-        let (isolation, binary) = (super::Isolation { facts: self.facts.clone() }, binary.to_owned());
+        let (isolation, binary) = (
+            super::Isolation {
+                facts: self.facts.clone(),
+            },
+            binary.to_owned(),
+        );
         let found = tokio::task::spawn_blocking(move || isolation.reachable_binary(&binary)).await;
         found.unwrap_or_else(|error| Err(system("find the binary")(io::Error::other(error))))
     }
@@ -129,7 +158,9 @@ impl Sandbox {
     /// # Errors
     /// Where the path leads elsewhere or the disk refuses.
     pub fn write_for_agent(&self, path: &Path, content: &[u8]) -> Result<(), IsolationError> {
-        let written = self.base(path).and_then(|base| beneath::write(base, path, content, self.scope.uid));
+        let written = self
+            .base(path)
+            .and_then(|base| beneath::write(base, path, content, self.scope.uid));
         written.map_err(system(format!("write {}", path.display())))
     }
 
@@ -138,14 +169,17 @@ impl Sandbox {
     /// # Errors
     /// As for [`Sandbox::write_for_agent`].
     pub fn make_dir(&self, path: &Path) -> Result<(), IsolationError> {
-        let made = self.base(path).and_then(|base| beneath::make_dir(base, path, self.scope.uid));
+        let made = self
+            .base(path)
+            .and_then(|base| beneath::make_dir(base, path, self.scope.uid));
         made.map_err(system(format!("make {}", path.display())))
     }
 
     fn base(&self, path: &Path) -> io::Result<&Path> {
         let bases = [&self.workspace, &self.home, &self.tmp];
         let base = bases.into_iter().find(|base| path.starts_with(base));
-        base.map(PathBuf::as_path).ok_or_else(|| io::Error::other("the path leads out of the sandbox"))
+        base.map(PathBuf::as_path)
+            .ok_or_else(|| io::Error::other("the path leads out of the sandbox"))
     }
 
     /// Starts a program under the guard: own session, uid, limits, no new privileges; the whole tree
@@ -155,13 +189,18 @@ impl Sandbox {
     /// Where the guard cannot be started. That the program itself cannot be is told by
     /// [`Supervised::wait`].
     pub fn spawn(&self, program: &Program) -> Result<Supervised, IsolationError> {
-        let group = self.make_group().map_err(system("make a program's cgroup"))?;
-        self.start_guard(program, group).map_err(system("start the guard"))
+        let group = self
+            .make_group()
+            .map_err(system("make a program's cgroup"))?;
+        self.start_guard(program, group)
+            .map_err(system("start the guard"))
     }
 
     /// A cgroup of the program's own, so that its end does not end another program of the task.
     fn make_group(&self) -> io::Result<Option<PathBuf>> {
-        let Some(group) = &self.scope.cgroup else { return Ok(None) };
+        let Some(group) = &self.scope.cgroup else {
+            return Ok(None);
+        };
         let group = group.join(self.started.fetch_add(1, Ordering::Relaxed).to_string());
         std::fs::create_dir(&group)?;
         Ok(Some(group))
@@ -175,13 +214,26 @@ impl Sandbox {
         };
         let mut command = std::process::Command::new(&self.facts.guard);
         std::os::unix::process::CommandExt::arg0(&mut command, "gatehouse");
-        command.arg("guard").args(group.as_deref()).env_clear().current_dir("/");
-        command.stdin(OwnedFd::from(guards_control)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg("guard")
+            .args(group.as_deref())
+            .env_clear()
+            .current_dir("/");
+        command
+            .stdin(OwnedFd::from(guards_control))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let order = self.order(program, group.as_deref())?;
         command
             .fd_mappings(vec![
-                FdMapping { parent_fd: program_stdin, child_fd: PROGRAM_STDIN },
-                FdMapping { parent_fd: order, child_fd: ORDER },
+                FdMapping {
+                    parent_fd: program_stdin,
+                    child_fd: PROGRAM_STDIN,
+                },
+                FdMapping {
+                    parent_fd: order,
+                    child_fd: ORDER,
+                },
             ])
             .map_err(io::Error::other)?;
         let mut command = tokio::process::Command::from(command);
@@ -245,5 +297,6 @@ async fn in_background(
     work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> Result<(), IsolationError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(system(what))
+    done.unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(system(what))
 }

@@ -31,7 +31,10 @@ impl Scope {
             }
             let found = self.stragglers()?;
             processes::signal(&found, Signal::SIGKILL)?;
-            let populated = self.cgroup.as_deref().map_or(Ok(false), cgroup::is_populated)?;
+            let populated = self
+                .cgroup
+                .as_deref()
+                .map_or(Ok(false), cgroup::is_populated)?;
             if found.is_empty() && !populated {
                 return Ok(());
             }

@@ -41,7 +41,12 @@ pub struct Supervised {
 const MOST_NOTICES: u64 = 64 * 1024;
 
 impl Supervised {
-    pub(super) fn new(mut guard: Child, stdin: OwnedFd, control: UnixStream, scope: Scope) -> io::Result<Self> {
+    pub(super) fn new(
+        mut guard: Child,
+        stdin: OwnedFd,
+        control: UnixStream,
+        scope: Scope,
+    ) -> io::Result<Self> {
         control.set_nonblocking(true)?;
         let (notices, control) = tokio::net::UnixStream::from_std(control)?.into_split();
         let stdin = ChildStdin::from_std(std::process::ChildStdin::from(stdin))?;
@@ -50,7 +55,13 @@ impl Supervised {
         tokio::spawn(async move {
             let _ = told.send(Some(follow(guard, notices, scope).await));
         });
-        Ok(Self { stdin: Some(stdin), stdout, stderr, control, end })
+        Ok(Self {
+            stdin: Some(stdin),
+            stdout,
+            stderr,
+            control,
+            end,
+        })
     }
 
     /// Waits for the program's end; its descendants are dead when this returns. Cancel-safe.
@@ -58,12 +69,21 @@ impl Supervised {
     /// # Errors
     /// Where the program could not be started.
     pub async fn wait(&mut self) -> Result<Ended, IsolationError> {
-        let told = self.end.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+        let told = self
+            .end
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|told| told.clone());
         match told {
             Some(Notice::Ended(code)) => Ok(Ended::Code(code)),
             Some(Notice::Signalled(signal)) => Ok(Ended::Signal(signal)),
-            Some(Notice::Failed { step, errno }) => Err(system(step)(io::Error::from_raw_os_error(errno))),
-            None => Err(system("follow the guard")(io::Error::other("the runtime is ending"))),
+            Some(Notice::Failed { step, errno }) => {
+                Err(system(step)(io::Error::from_raw_os_error(errno)))
+            }
+            None => Err(system("follow the guard")(io::Error::other(
+                "the runtime is ending",
+            ))),
         }
     }
 

@@ -55,12 +55,18 @@ impl UidPool {
             .ok_or(IsolationError::PoolExhausted)?
             .map_err(system("lock a user id"))?;
         loop {
-            let left = processes::of_uid(slot.uid).map_err(system("look for processes of a user id"))?;
+            let left =
+                processes::of_uid(slot.uid).map_err(system("look for processes of a user id"))?;
             if left.is_empty() {
                 return Ok(slot);
             }
-            tracing::warn!(uid = slot.uid, count = left.len(), "killing processes that a job left behind");
-            processes::signal(&left, Signal::SIGKILL).map_err(system("kill what a job left behind"))?;
+            tracing::warn!(
+                uid = slot.uid,
+                count = left.len(),
+                "killing processes that a job left behind"
+            );
+            processes::signal(&left, Signal::SIGKILL)
+                .map_err(system("kill what a job left behind"))?;
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
@@ -72,7 +78,12 @@ impl UidPool {
 
     fn lock(&self, uid: u32) -> io::Result<Option<Slot>> {
         let path = self.locks.join(format!("{uid}.lock"));
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Slot { uid, _lock: file })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
@@ -83,7 +94,12 @@ impl UidPool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use super::*;
 
@@ -91,7 +107,11 @@ mod tests {
     fn a_uid_is_given_out_once_and_again_after_it_was_dropped() {
         let directory = tempfile::tempdir().unwrap();
         // Ids that nothing runs under.
-        let pool = UidPool { base: 3_999_000_000, count: 2, locks: directory.path().to_owned() };
+        let pool = UidPool {
+            base: 3_999_000_000,
+            count: 2,
+            locks: directory.path().to_owned(),
+        };
         let first = pool.take().unwrap();
         let second = pool.take().unwrap();
         assert_ne!(first.uid, second.uid);

@@ -27,15 +27,18 @@ pub(super) fn choose(
     for path in [preferred, fallback.into()] {
         match make(&path).and_then(|()| path.canonicalize()) {
             Ok(path) => match barrier(&path) {
-                Some(why) if level > Level::None => passed_over.push(format!("{}: {why}", path.display())),
+                Some(why) if level > Level::None => {
+                    passed_over.push(format!("{}: {why}", path.display()))
+                }
                 _ => return Ok(WorkRoot { path, passed_over }),
             },
             Err(error) => passed_over.push(format!("{}: {error}", path.display())),
         }
     }
-    Err(system(format!("find a directory for workspaces ({})", passed_over.join("; ")))(io::Error::from(
-        io::ErrorKind::PermissionDenied,
-    )))
+    Err(system(format!(
+        "find a directory for workspaces ({})",
+        passed_over.join("; ")
+    ))(io::Error::from(io::ErrorKind::PermissionDenied)))
 }
 
 /// Makes the directory, or checks that nobody else made it: `/var/tmp` is everybody's.
@@ -49,18 +52,26 @@ fn make(path: &Path) -> io::Result<()> {
     }
     let found = path.symlink_metadata()?;
     if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "belongs to somebody else"));
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "belongs to somebody else",
+        ));
     }
     std::fs::set_permissions(path, Permissions::from_mode(0o711))
 }
 
 /// The first directory on the way that others may not pass through.
 fn barrier(path: &Path) -> Option<String> {
-    path.ancestors().find_map(|directory| match directory.metadata() {
-        Ok(found) if found.mode() & 0o001 != 0 => None,
-        Ok(found) => Some(format!("others may not enter {} (mode {:o})", directory.display(), found.mode() & 0o7777)),
-        Err(error) => Some(format!("{}: {error}", directory.display())),
-    })
+    path.ancestors()
+        .find_map(|directory| match directory.metadata() {
+            Ok(found) if found.mode() & 0o001 != 0 => None,
+            Ok(found) => Some(format!(
+                "others may not enter {} (mode {:o})",
+                directory.display(),
+                found.mode() & 0o7777
+            )),
+            Err(error) => Some(format!("{}: {error}", directory.display())),
+        })
 }
 
 /// See [`super::Isolation::reachable_binary`].
@@ -68,12 +79,27 @@ pub(super) fn reachable_binary(work_root: &Path, binary: &Path) -> Result<PathBu
     let binary = binary.canonicalize().map_err(system("find the binary"))?;
     let found = binary.metadata().map_err(system("find the binary"))?;
     let open_to_others = found.mode() & 0o005 == 0o005;
-    if open_to_others && binary.parent().is_none_or(|parent| barrier(parent).is_none()) {
+    if open_to_others
+        && binary
+            .parent()
+            .is_none_or(|parent| barrier(parent).is_none())
+    {
         return Ok(binary);
     }
-    let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = binary
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let mut version = DefaultHasher::new();
-    (&binary, found.len(), found.mtime(), found.mtime_nsec(), found.ino()).hash(&mut version);
+    (
+        &binary,
+        found.len(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ino(),
+    )
+        .hash(&mut version);
     let directory = work_root.join("bin");
     let copy = directory.join(format!("{name}-{:016x}", version.finish()));
     if copy.exists() {
@@ -85,7 +111,8 @@ pub(super) fn reachable_binary(work_root: &Path, binary: &Path) -> Result<PathBu
     // A link costs nothing, but keeps mode and owner of the original.
     if !open_to_others || std::fs::hard_link(&binary, &partial).is_err() {
         std::fs::copy(&binary, &partial).map_err(system("copy the binary"))?;
-        std::fs::set_permissions(&partial, Permissions::from_mode(0o755)).map_err(system("copy the binary"))?;
+        std::fs::set_permissions(&partial, Permissions::from_mode(0o755))
+            .map_err(system("copy the binary"))?;
     }
     std::fs::rename(&partial, &copy).map_err(system("copy the binary"))?;
     Ok(copy)
@@ -93,7 +120,12 @@ pub(super) fn reachable_binary(work_root: &Path, binary: &Path) -> Result<PathBu
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use super::*;
 
@@ -113,7 +145,11 @@ mod tests {
         assert_eq!(own.path, closed.join("work"));
         let other = choose(None, &closed, Level::Uid).unwrap();
         assert!(other.path.starts_with("/var/tmp"), "{:?}", other.path);
-        assert!(other.passed_over[0].contains("mode 700"), "{:?}", other.passed_over);
+        assert!(
+            other.passed_over[0].contains("mode 700"),
+            "{:?}",
+            other.passed_over
+        );
     }
 
     #[test]

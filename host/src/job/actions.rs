@@ -36,20 +36,38 @@ impl Actions<'_> {
         let outcome = Arc::new(outcome(end));
         let mut done = Done::default();
         for plugin in self.plugins.actions() {
-            let Some(asked) = request.post_execution_actions.iter().find(|action| action.plugin == plugin) else {
+            let Some(asked) = request
+                .post_execution_actions
+                .iter()
+                .find(|action| action.plugin == plugin)
+            else {
                 continue;
             };
-            self.log.say(json!({"phase": "actions", "action": asked.key, "state": "started"})).await;
+            self.log
+                .say(json!({"phase": "actions", "action": asked.key, "state": "started"}))
+                .await;
             let run = self
                 .plugins
-                .run_action(&plugin, Arc::clone(&self.task), Arc::clone(&outcome), &asked.options, self.capabilities.clone())
+                .run_action(
+                    &plugin,
+                    Arc::clone(&self.task),
+                    Arc::clone(&outcome),
+                    &asked.options,
+                    self.capabilities.clone(),
+                )
                 .await;
             self.decisions.add(&[run.decision]);
             let result = match run.result {
-                Ok(value) => ActionResult { status: "ok".to_owned(), value: Some(value), error: None },
-                Err(error) => {
-                    ActionResult { status: "error".to_owned(), value: None, error: Some(self.redactor.text(&error)) }
-                }
+                Ok(value) => ActionResult {
+                    status: "ok".to_owned(),
+                    value: Some(value),
+                    error: None,
+                },
+                Err(error) => ActionResult {
+                    status: "error".to_owned(),
+                    value: None,
+                    error: Some(self.redactor.text(&error)),
+                },
             };
             self.log
                 .say(json!({
@@ -67,7 +85,12 @@ impl Actions<'_> {
 fn outcome(end: &AgentEnd) -> OutcomeView {
     OutcomeView {
         status: end.status.as_str().to_owned(),
-        reason: end.reason.and_then(|reason| serde_json::to_value(reason).ok()?.as_str().map(str::to_owned)),
+        reason: end.reason.and_then(|reason| {
+            serde_json::to_value(reason)
+                .ok()?
+                .as_str()
+                .map(str::to_owned)
+        }),
         exit_code: (end.exit_code < 128).then_some(end.exit_code),
         result_text: end.summary.result.clone(),
         turns: end.summary.turns.unwrap_or(0),

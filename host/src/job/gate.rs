@@ -27,14 +27,23 @@ impl Gate for PolicyGate {
         let (id, tool) = (call.id.clone(), call.tool.clone());
         let ruling = self.plugins.decide(&self.task, call, &self.state).await;
         self.decisions.add(&ruling.decisions);
-        let micros: u64 = ruling.decisions.iter().map(|decision| decision.micros).sum();
+        let micros: u64 = ruling
+            .decisions
+            .iter()
+            .map(|decision| decision.micros)
+            .sum();
         let (verdict, plugin, reason, answer) = match ruling.verdict {
             Verdict::Abstain => ("abstain", None, None, GateAnswer::NoOpinion),
             Verdict::Allow(None) => ("allow", None, None, GateAnswer::Allow(None)),
             Verdict::Allow(input) => ("rewrite", None, None, GateAnswer::Allow(input)),
             Verdict::Deny { plugin, reason } => {
                 self.denied.fetch_add(1, Ordering::Relaxed);
-                ("deny", Some(plugin), Some(reason.clone()), GateAnswer::Deny(reason))
+                (
+                    "deny",
+                    Some(plugin),
+                    Some(reason.clone()),
+                    GateAnswer::Deny(reason),
+                )
             }
         };
         self.log

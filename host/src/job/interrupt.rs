@@ -27,8 +27,13 @@ impl Cause {
     pub(super) fn into_ending(self) -> Ending {
         match self {
             Self::Cancelled => Ending::cancelled(),
-            Self::TimedOut => Ending::failed(Reason::TimedOut, "Process timed out: timeoutMinutes is over"),
-            Self::Terminated => Ending::failed(Reason::Killed, "The job was told to end by its platform"),
+            Self::TimedOut => Ending::failed(
+                Reason::TimedOut,
+                "Process timed out: timeoutMinutes is over",
+            ),
+            Self::Terminated => {
+                Ending::failed(Reason::Killed, "The job was told to end by its platform")
+            }
             Self::LeaseLost => Ending::failed(Reason::Lost, "The job lost its lease"),
         }
     }
@@ -50,7 +55,13 @@ impl Interrupt {
             cause: Arc::new(OnceLock::new()),
             watcher: Arc::new(OnceLock::new()),
         };
-        let watching = watch(interrupt.clone(), tasks.clone(), id.clone(), lease, heartbeat);
+        let watching = watch(
+            interrupt.clone(),
+            tasks.clone(),
+            id.clone(),
+            lease,
+            heartbeat,
+        );
         let _first = interrupt.watcher.set(tokio::spawn(watching).abort_handle());
         interrupt
     }
@@ -77,8 +88,17 @@ impl Interrupt {
     }
 }
 
-async fn watch(interrupt: Interrupt, tasks: Tasks, id: TaskId, mut lease: Lease, heartbeat: Duration) {
-    let (mut terminate, mut hang_up) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+async fn watch(
+    interrupt: Interrupt,
+    tasks: Tasks,
+    id: TaskId,
+    mut lease: Lease,
+    heartbeat: Duration,
+) {
+    let (mut terminate, mut hang_up) = match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
         (Ok(terminate), Ok(hang_up)) => (terminate, hang_up),
         (Err(error), _) | (_, Err(error)) => {
             warn!(%error, "cannot listen for signals");

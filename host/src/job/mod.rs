@@ -44,15 +44,27 @@ pub struct Job {
 
 impl Job {
     /// A job on `bucket`.
-    pub fn new(config: Arc<Config>, bucket: Arc<dyn Bucket>, envelope: Envelope, isolation: Isolation) -> Self {
-        Self { config, tasks: Tasks::new(bucket), envelope, isolation }
+    pub fn new(
+        config: Arc<Config>,
+        bucket: Arc<dyn Bucket>,
+        envelope: Envelope,
+        isolation: Isolation,
+    ) -> Self {
+        Self {
+            config,
+            tasks: Tasks::new(bucket),
+            envelope,
+            isolation,
+        }
     }
 
     /// Does the task and writes its end. An error means that the end could not be written: the
     /// gateway will find the task lost.
     #[tracing::instrument(name = "job", skip_all, fields(task = %id))]
     pub async fn run(self, id: TaskId) -> Result<(), TaskError> {
-        let Some(lease) = Lease::take(Arc::clone(self.tasks.bucket()), &id, self.config.job.lease).await? else {
+        let Some(lease) =
+            Lease::take(Arc::clone(self.tasks.bucket()), &id, self.config.job.lease).await?
+        else {
             info!("another job holds the lease; nothing to do");
             return Ok(());
         };
@@ -87,11 +99,18 @@ async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<(), TaskEr
     loop {
         match tasks.finish(id, ending.clone()).await {
             Ok(Finished::ByUs(record)) => {
-                info!(status = record.status.as_str(), exit_code = record.exit_code, "task ended");
+                info!(
+                    status = record.status.as_str(),
+                    exit_code = record.exit_code,
+                    "task ended"
+                );
                 return Ok(());
             }
             Ok(Finished::Before(record)) => {
-                warn!(status = record.status.as_str(), "task had been ended by somebody else");
+                warn!(
+                    status = record.status.as_str(),
+                    "task had been ended by somebody else"
+                );
                 return Ok(());
             }
             Err(failure) if attempt >= REPORT_ATTEMPTS => return Err(failure),
@@ -131,11 +150,20 @@ enum Failure {
 
 impl Failure {
     fn told(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Told { reason, message: message.into() }
+        Self::Told {
+            reason,
+            message: message.into(),
+        }
     }
 
-    fn fault(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Fault { what, source: source.into() }
+    fn fault(
+        what: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Fault {
+            what,
+            source: source.into(),
+        }
     }
 
     fn into_ending(self, id: &TaskId) -> Ending {
@@ -146,7 +174,10 @@ impl Failure {
             }
             Self::Fault { what, source } => {
                 error!(task = %id, what, error = %source, "internal fault");
-                Ending::failed(Reason::Internal, format!("Gatehouse failed while {what}; the operator's log says why"))
+                Ending::failed(
+                    Reason::Internal,
+                    format!("Gatehouse failed while {what}; the operator's log says why"),
+                )
             }
             Self::Interrupted(cause) => cause.into_ending(),
         }

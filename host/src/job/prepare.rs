@@ -28,7 +28,9 @@ pub(super) fn working_directory(sandbox: &Sandbox, request: &Request) -> Result<
     };
     // Admission refused absolute paths and `..`; the workspace is fresh, so no link stands in it.
     let directory = sandbox.workspace().join(relative);
-    sandbox.make_dir(&directory).map_err(|source| Failure::fault("making the working directory", source))?;
+    sandbox
+        .make_dir(&directory)
+        .map_err(|source| Failure::fault("making the working directory", source))?;
     Ok(directory)
 }
 
@@ -57,7 +59,9 @@ impl Commands<'_> {
     /// The first failure ends the task with the command's number and the end of its output.
     pub(super) async fn run(&self, commands: &[String]) -> Result<(), Failure> {
         for (number, command) in (1..).zip(commands) {
-            self.log.say(json!({"phase": "preExecution", "command": number, "state": "started"})).await;
+            self.log
+                .say(json!({"phase": "preExecution", "command": number, "state": "started"}))
+                .await;
             self.run_one(number, command).await?;
         }
         Ok(())
@@ -72,8 +76,10 @@ impl Commands<'_> {
             env: self.environment(),
             cwd: self.cwd.to_owned(),
         };
-        let mut running =
-            self.sandbox.spawn(&program).map_err(|source| Failure::fault("starting a command", source))?;
+        let mut running = self
+            .sandbox
+            .spawn(&program)
+            .map_err(|source| Failure::fault("starting a command", source))?;
         let mut stdin = running.stdin.take();
         let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
         let script = format!("{command}\n");
@@ -108,23 +114,39 @@ impl Commands<'_> {
             Err(_elapsed) => format!("did not end within {} seconds", self.limit.as_secs()),
         };
         let message = self.redactor.text(&message);
-        Err(Failure::told(Reason::Setup, format!("Pre-execution command {number} {message}")))
+        Err(Failure::told(
+            Reason::Setup,
+            format!("Pre-execution command {number} {message}"),
+        ))
     }
 
     fn environment(&self) -> BTreeMap<OsString, OsString> {
         let home = self.sandbox.home().as_os_str().to_owned();
         let tmp = self.sandbox.tmp().as_os_str().to_owned();
         let ours = [
-            (OsString::from("PATH"), OsString::from("/usr/local/bin:/usr/bin:/bin")),
+            (
+                OsString::from("PATH"),
+                OsString::from("/usr/local/bin:/usr/bin:/bin"),
+            ),
             (OsString::from("LANG"), OsString::from("C.UTF-8")),
             (OsString::from("CI"), OsString::from("true")),
             (OsString::from("HOME"), home),
             (OsString::from("TMPDIR"), tmp),
         ];
-        self.env.iter().map(|(name, value)| (name.into(), value.into())).chain(ours).collect()
+        self.env
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .chain(ours)
+            .collect()
     }
 
-    async fn pass_on(&self, number: usize, stream: &str, from: Option<impl AsyncRead + Unpin>, tail: &mut Tail) {
+    async fn pass_on(
+        &self,
+        number: usize,
+        stream: &str,
+        from: Option<impl AsyncRead + Unpin>,
+        tail: &mut Tail,
+    ) {
         let Some(from) = from else { return };
         let mut reader = BufReader::new(from);
         loop {
@@ -142,7 +164,10 @@ impl Commands<'_> {
 }
 
 /// Reads up to the next newline, keeping at most [`MAX_OUTPUT_LINE`] bytes; false at the end.
-async fn read_bounded_line(reader: &mut BufReader<impl AsyncRead + Unpin>, line: &mut Vec<u8>) -> std::io::Result<bool> {
+async fn read_bounded_line(
+    reader: &mut BufReader<impl AsyncRead + Unpin>,
+    line: &mut Vec<u8>,
+) -> std::io::Result<bool> {
     let mut any = false;
     loop {
         let available = reader.fill_buf().await?;
@@ -151,7 +176,9 @@ async fn read_bounded_line(reader: &mut BufReader<impl AsyncRead + Unpin>, line:
         }
         any = true;
         let end = available.iter().position(|byte| *byte == b'\n');
-        let part = available.get(..end.unwrap_or(available.len())).unwrap_or(available);
+        let part = available
+            .get(..end.unwrap_or(available.len()))
+            .unwrap_or(available);
         let room = MAX_OUTPUT_LINE.saturating_sub(line.len());
         line.extend(part.iter().take(room));
         let used = end.map_or(available.len(), |at| at + 1);

@@ -40,7 +40,13 @@ struct Opened {
 
 impl<'a> Work<'a> {
     pub(super) fn new(job: &'a Job, id: &'a TaskId, interrupt: Interrupt) -> Self {
-        Self { job, id, interrupt, started: Instant::now(), sandbox: None }
+        Self {
+            job,
+            id,
+            interrupt,
+            started: Instant::now(),
+            sandbox: None,
+        }
     }
 
     /// From the sealed payload to the ending that is to be reported.
@@ -53,13 +59,20 @@ impl<'a> Work<'a> {
         let Opened { payload, request } = self.open().await?;
         self.arm_the_clock(&request);
         let broker = self.start_broker(&request).await?;
-        let redactor = Arc::new(Redactor::new(request.secrets().into_iter().chain([broker.token()])));
+        let redactor = Arc::new(Redactor::new(
+            request.secrets().into_iter().chain([broker.token()]),
+        ));
         let log = self.open_log(Arc::clone(&redactor)).await?;
 
-        let ended = self.work_with(&payload, &request, &broker, &redactor, &log).await;
+        let ended = self
+            .work_with(&payload, &request, &broker, &redactor, &log)
+            .await;
         broker.shutdown().await;
         // The log is durable before anything says how the task ended.
-        let last_sequence = log.close().await.map_err(|source| Failure::fault("writing the event log", source));
+        let last_sequence = log
+            .close()
+            .await
+            .map_err(|source| Failure::fault("writing the event log", source));
         let mut ending = ended.unwrap_or_else(|failure| failure.into_ending(self.id));
         ending.last_sequence = Some(last_sequence?);
         ending.error = ending.error.map(|error| redactor.text(&error));
@@ -87,10 +100,16 @@ impl<'a> Work<'a> {
         let plugins = self.pinned_plugins(&payload.plugin_set).await?;
         let sandbox = self.make_sandbox().await?;
         let task = self.agent_task(request, broker, &sandbox)?;
-        self.prepare(request, &task, &sandbox, redactor, log).await?;
+        self.prepare(request, &task, &sandbox, redactor, log)
+            .await?;
 
         self.enter(Phase::Agent, |_| ()).await?;
-        let view = Arc::new(TaskView::new(self.id.clone(), payload.mode, &payload.caller, &payload.request));
+        let view = Arc::new(TaskView::new(
+            self.id.clone(),
+            payload.mode,
+            &payload.caller,
+            &payload.request,
+        ));
         let decisions = DecisionLog::open(
             Arc::clone(self.job.tasks.bucket()),
             self.id,
@@ -106,12 +125,18 @@ impl<'a> Work<'a> {
         };
         let mut end = agent::run(&task, &sandbox, &gate, log, self.interrupt.token()).await;
         // What the agent left running must not change a file while actions read it.
-        sandbox.kill_all().await.map_err(|source| Failure::fault("ending the agent's processes", source))?;
+        sandbox
+            .kill_all()
+            .await
+            .map_err(|source| Failure::fault("ending the agent's processes", source))?;
         end.summary.denied_calls = gate.denied.load(Ordering::Relaxed);
         end.summary.usage = Some(broker.usage());
 
         let ending = match self.interrupt.cause() {
-            Some(cause) => Ending { agent: end.summary, ..cause.into_ending() },
+            Some(cause) => Ending {
+                agent: end.summary,
+                ..cause.into_ending()
+            },
             None => {
                 self.enter(Phase::Actions, |_| ()).await?;
                 let actions = Actions {
@@ -134,9 +159,17 @@ impl<'a> Work<'a> {
     }
 
     async fn open(&self) -> Result<Opened, Failure> {
-        let sealed = self.job.tasks.payload(self.id).await.map_err(|source| Failure::fault("reading the payload", source))?;
+        let sealed = self
+            .job
+            .tasks
+            .payload(self.id)
+            .await
+            .map_err(|source| Failure::fault("reading the payload", source))?;
         let Some(sealed) = sealed else {
-            return Err(Failure::told(Reason::Setup, "The sealed request of this task is gone"));
+            return Err(Failure::told(
+                Reason::Setup,
+                "The sealed request of this task is gone",
+            ));
         };
         let plain = self
             .job
@@ -144,8 +177,8 @@ impl<'a> Work<'a> {
             .open(Purpose::TaskPayload, self.id, &sealed)
             .await
             .map_err(|source| Failure::fault("opening the payload", source))?;
-        let payload: Payload =
-            serde_json::from_slice(&plain).map_err(|_| Failure::fault("reading the payload", "it has another shape"))?;
+        let payload: Payload = serde_json::from_slice(&plain)
+            .map_err(|_| Failure::fault("reading the payload", "it has another shape"))?;
         let request = Request::from_admitted(&payload.request)
             .map_err(|refusal| Failure::fault("reading the request", refusal.message))?;
         Ok(Opened { payload, request })
@@ -180,36 +213,67 @@ impl<'a> Work<'a> {
             flush_size: settings.flush_size,
             max_size: settings.max_log_size,
         };
-        EventLog::open(Arc::clone(self.job.tasks.bucket()), self.id.clone(), limits, redactor)
-            .await
-            .map_err(|source| Failure::fault("opening the event log", source))
+        EventLog::open(
+            Arc::clone(self.job.tasks.bucket()),
+            self.id.clone(),
+            limits,
+            redactor,
+        )
+        .await
+        .map_err(|source| Failure::fault("opening the event log", source))
     }
 
     async fn pinned_plugins(&self, revision: &str) -> Result<Arc<PluginSet>, Failure> {
-        PluginSet::pinned(&self.job.config, Arc::clone(self.job.tasks.bucket()), revision).await.map_err(|error| {
+        PluginSet::pinned(
+            &self.job.config,
+            Arc::clone(self.job.tasks.bucket()),
+            revision,
+        )
+        .await
+        .map_err(|error| {
             warn!(%error, revision, "the pinned plugin set cannot be loaded");
-            Failure::told(Reason::Policy, "The policy plugins this task was admitted with cannot be loaded")
+            Failure::told(
+                Reason::Policy,
+                "The policy plugins this task was admitted with cannot be loaded",
+            )
         })
     }
 
     async fn make_sandbox(&mut self) -> Result<Arc<Sandbox>, Failure> {
-        let sandbox = self.job.isolation.sandbox(self.id).map_err(|source| Failure::fault("making the workspace", source))?;
+        let sandbox = self
+            .job
+            .isolation
+            .sandbox(self.id)
+            .map_err(|source| Failure::fault("making the workspace", source))?;
         self.sandbox = Some(Arc::clone(&sandbox));
         let report = self.job.isolation.report();
-        self.enter(Phase::Preparing, move |record| record.isolation = Some(report.clone())).await?;
+        self.enter(Phase::Preparing, move |record| {
+            record.isolation = Some(report.clone())
+        })
+        .await?;
         Ok(sandbox)
     }
 
-    fn agent_task(&self, request: &Request, broker: &Broker, sandbox: &Sandbox) -> Result<AgentTask, Failure> {
+    fn agent_task(
+        &self,
+        request: &Request,
+        broker: &Broker,
+        sandbox: &Sandbox,
+    ) -> Result<AgentTask, Failure> {
         let settings = &self.job.config.agent;
         let binary = agent::find_binary(settings.claude_bin.as_deref()).ok_or_else(|| {
-            Failure::told(Reason::Setup, "The Claude Code CLI is not installed; the operator can run `gatehouse doctor`")
+            Failure::told(
+                Reason::Setup,
+                "The Claude Code CLI is not installed; the operator can run `gatehouse doctor`",
+            )
         })?;
         let binary = self
             .job
             .isolation
             .reachable_binary(&binary)
-            .map_err(|source| Failure::fault("making the CLI reachable for the agent's user", source))?;
+            .map_err(|source| {
+                Failure::fault("making the CLI reachable for the agent's user", source)
+            })?;
         let mut env = callers_environment(request);
         env.extend(broker.environment());
         Ok(AgentTask {
@@ -229,7 +293,8 @@ impl<'a> Work<'a> {
             cwd: working_directory(sandbox, request)?,
             env,
             limits: settings.clone(),
-            total: Duration::from_secs(u64::from(request.timeout_minutes) * 60).saturating_sub(self.started.elapsed()),
+            total: Duration::from_secs(u64::from(request.timeout_minutes) * 60)
+                .saturating_sub(self.started.elapsed()),
         })
     }
 
@@ -251,15 +316,20 @@ impl<'a> Work<'a> {
             limit: self.job.config.job.pre_command_timeout,
             stop: self.interrupt.token(),
         };
-        let (ran, proved) =
-            tokio::join!(commands.run(&request.pre_execution_commands), agent::prove_gate(task, sandbox));
+        let (ran, proved) = tokio::join!(
+            commands.run(&request.pre_execution_commands),
+            agent::prove_gate(task, sandbox)
+        );
         if let Some(cause) = self.interrupt.cause() {
             return Err(Failure::Interrupted(cause));
         }
         ran?;
         proved.map_err(|error| {
             warn!(%error, "the gate could not be proved; the task is not handed over");
-            Failure::told(Reason::Policy, format!("The task was not handed to the agent: {error}"))
+            Failure::told(
+                Reason::Policy,
+                format!("The task was not handed to the agent: {error}"),
+            )
         })?;
         info!("the gate is proved");
         log.say(json!({"phase": "agent", "event": "gate_proved", "isolation": self.job.isolation.level()})).await;
@@ -277,7 +347,11 @@ impl<'a> Work<'a> {
     }
 
     /// Notes the phase; ends here where the task was ended by somebody else meanwhile.
-    async fn enter(&self, phase: Phase, mut also: impl FnMut(&mut Record) + Send) -> Result<(), Failure> {
+    async fn enter(
+        &self,
+        phase: Phase,
+        mut also: impl FnMut(&mut Record) + Send,
+    ) -> Result<(), Failure> {
         let updated = self
             .job
             .tasks

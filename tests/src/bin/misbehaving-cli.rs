@@ -33,7 +33,11 @@ fn main() {
     }
 }
 
-fn misbehave(prompt: &str, hook: &Value, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
+fn misbehave(
+    prompt: &str,
+    hook: &Value,
+    lines: &mut impl Iterator<Item = std::io::Result<String>>,
+) {
     if prompt.contains("say nothing") {
         sleep_on();
     } else if prompt.contains("stay after the result") {
@@ -68,7 +72,11 @@ fn misbehave(prompt: &str, hook: &Value, lines: &mut impl Iterator<Item = std::i
 }
 
 /// What the real CLI does with a prompt: asks the API, asks the hook about the tool, tells the API.
-fn pass_the_canary(prompt: &str, hook: &Value, lines: &mut impl Iterator<Item = std::io::Result<String>>) {
+fn pass_the_canary(
+    prompt: &str,
+    hook: &Value,
+    lines: &mut impl Iterator<Item = std::io::Result<String>>,
+) {
     init();
     let question = json!([{"role": "user", "content": prompt}]);
     let Some(call) = ask_the_api(&question) else {
@@ -76,11 +84,13 @@ fn pass_the_canary(prompt: &str, hook: &Value, lines: &mut impl Iterator<Item = 
     };
     let skips = std::env::args().any(|argument| argument.contains("skips-the-gate"));
     if !skips {
-        say(&json!({"type": "control_request", "request_id": "hook-1", "request": {
-            "subtype": "hook_callback", "callback_id": hook, "tool_use_id": call["id"],
-            "input": {"hook_event_name": "PreToolUse", "tool_name": call["name"], "tool_input": call["input"],
-                      "tool_use_id": call["id"], "cwd": std::env::current_dir().expect("there is one")},
-        }}));
+        say(
+            &json!({"type": "control_request", "request_id": "hook-1", "request": {
+                "subtype": "hook_callback", "callback_id": hook, "tool_use_id": call["id"],
+                "input": {"hook_event_name": "PreToolUse", "tool_name": call["name"], "tool_input": call["input"],
+                          "tool_use_id": call["id"], "cwd": std::env::current_dir().expect("there is one")},
+            }}),
+        );
         let _answer = lines.next();
     }
     let told = json!({"type": "tool_result", "tool_use_id": call["id"], "is_error": !skips,
@@ -98,8 +108,13 @@ fn pass_the_canary(prompt: &str, hook: &Value, lines: &mut impl Iterator<Item = 
 /// The tool call in the API's answer, if there is one.
 fn ask_the_api(messages: &Value) -> Option<Value> {
     let base = std::env::var("ANTHROPIC_BASE_URL").expect("given");
-    let address = base.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let key = std::env::var("ANTHROPIC_API_KEY").or_else(|_| std::env::var("CLAUDE_CODE_OAUTH_TOKEN")).unwrap_or_default();
+    let address = base
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let key = std::env::var("ANTHROPIC_API_KEY")
+        .or_else(|_| std::env::var("CLAUDE_CODE_OAUTH_TOKEN"))
+        .unwrap_or_default();
     let body = json!({"model": "claude-sonnet-5-5", "max_tokens": 100, "stream": true, "messages": messages}).to_string();
     let mut stream = TcpStream::connect(&address).expect("the broker listens");
     write!(
@@ -110,8 +125,12 @@ fn ask_the_api(messages: &Value) -> Option<Value> {
     )
     .expect("the broker reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the broker answers");
-    let events = answer.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    stream
+        .read_to_string(&mut answer)
+        .expect("the broker answers");
+    let events = answer
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
     let (mut call, mut input) = (None, String::new());
     for event in events {
         if event["content_block"]["type"] == "tool_use" {
@@ -127,12 +146,16 @@ fn ask_the_api(messages: &Value) -> Option<Value> {
 }
 
 fn init() {
-    say(&json!({"type": "system", "subtype": "init", "session_id": "misbehaving", "tools": ["Bash"], "mcp_servers": []}));
+    say(
+        &json!({"type": "system", "subtype": "init", "session_id": "misbehaving", "tools": ["Bash"], "mcp_servers": []}),
+    );
 }
 
 fn result(text: &str) {
-    say(&json!({"type": "result", "subtype": "success", "is_error": false, "num_turns": 1, "result": text,
-        "terminal_reason": "completed", "session_id": "misbehaving", "total_cost_usd": 0.0}));
+    say(
+        &json!({"type": "result", "subtype": "success", "is_error": false, "num_turns": 1, "result": text,
+        "terminal_reason": "completed", "session_id": "misbehaving", "total_cost_usd": 0.0}),
+    );
 }
 
 fn say(frame: &Value) {

@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use super::*;
 use crate::agent::outcome::tests::task;
@@ -55,7 +60,10 @@ fn nobody_approves_and_unknown_questions_are_errors() {
     let answer = sent(&no_approval("r", "Write"));
     assert_eq!(answer["response"]["response"]["behavior"], "deny");
     let message = answer["response"]["response"]["message"].as_str().unwrap();
-    assert!(message.starts_with("Write would need a person's approval; "), "{message}");
+    assert!(
+        message.starts_with("Write would need a person's approval; "),
+        "{message}"
+    );
     assert_eq!(
         sent(&error("r", "mcp_message")),
         json!({"type": "control_response", "response": {
@@ -81,7 +89,8 @@ fn the_hook_blocks_on_failure_and_outlasts_our_own_deadline() {
         "reviewer".into(),
         json!({"frontmatter": {"description": "d", "tools": "Read, Grep", "model": "haiku", "hooks": {}}, "content": "p"}),
     );
-    task.subagents.insert("bare".into(), json!({"content": "q"}));
+    task.subagents
+        .insert("bare".into(), json!({"content": "q"}));
     let request = sent(&initialize(&task));
     assert_eq!(request["request"]["systemPrompt"], "s");
     assert_eq!(request["request"]["appendSystemPrompt"], "a");
@@ -96,7 +105,10 @@ fn the_hook_blocks_on_failure_and_outlasts_our_own_deadline() {
 
 #[test]
 fn a_cli_that_does_not_take_the_hook_is_not_given_the_task() {
-    assert_eq!(missing_gate(&json!({"hooks_applied": true, "hook_on_failure_supported": true})), None);
+    assert_eq!(
+        missing_gate(&json!({"hooks_applied": true, "hook_on_failure_supported": true})),
+        None
+    );
     for answer in [
         json!({}),
         json!({"hooks_applied": true}),
@@ -112,11 +124,15 @@ fn a_cli_that_does_not_take_the_hook_is_not_given_the_task() {
 fn the_task_is_sent_so_that_nothing_in_it_is_expanded() {
     let message = sent(&user_message("/x @/etc/passwd\n!`id`"));
     assert_eq!(message["client_composed"], true);
-    assert_eq!(message["message"], json!({"role": "user", "content": "/x @/etc/passwd\n!`id`"}));
+    assert_eq!(
+        message["message"],
+        json!({"role": "user", "content": "/x @/etc/passwd\n!`id`"})
+    );
 }
 
 fn asked(request: Value) -> Question {
-    let line = json!({"request": request, "request_id": "r-9", "type": "control_request"}).to_string();
+    let line =
+        json!({"request": request, "request_id": "r-9", "type": "control_request"}).to_string();
     match read(line.as_bytes()) {
         Frame::Asked { id, question } => {
             assert_eq!(id, "r-9");
@@ -134,21 +150,50 @@ fn questions_are_told_apart() {
         "mcp_server": {"name": "db", "source": "flag"},
     });
     let hook = json!({"subtype": "hook_callback", "callback_id": "gate", "input": input, "tool_use_id": "toolu_1"});
-    let Question::Call(call) = asked(hook) else { panic!("no call") };
-    assert_eq!((call.id.as_str(), call.tool.as_str()), ("toolu_1", "mcp__db__query"));
+    let Question::Call(call) = asked(hook) else {
+        panic!("no call")
+    };
+    assert_eq!(
+        (call.id.as_str(), call.tool.as_str()),
+        ("toolu_1", "mcp__db__query")
+    );
     assert_eq!(call.input, json!({"sql": "x"}));
     assert_eq!(call.subagent.as_deref(), Some("reviewer"));
     assert_eq!(call.mcp_server.unwrap().name, "db");
 
-    let unreadable = json!({"subtype": "hook_callback", "callback_id": "gate", "input": {"tool_name": 7}});
+    let unreadable =
+        json!({"subtype": "hook_callback", "callback_id": "gate", "input": {"tool_name": 7}});
     assert_eq!(asked(unreadable), Question::UnreadableCall);
-    assert_eq!(asked(json!({"subtype": "hook_callback", "callback_id": "gate"})), Question::UnreadableCall);
+    assert_eq!(
+        asked(json!({"subtype": "hook_callback", "callback_id": "gate"})),
+        Question::UnreadableCall
+    );
     let other = json!({"subtype": "hook_callback", "callback_id": "other", "input": {}});
-    assert_eq!(asked(other), Question::Unknown { what: "hook_callback".into() });
+    assert_eq!(
+        asked(other),
+        Question::Unknown {
+            what: "hook_callback".into()
+        }
+    );
     let approval = json!({"subtype": "can_use_tool", "tool_name": "Write", "input": {}});
-    assert_eq!(asked(approval), Question::Approval { tool: "Write".into() });
-    assert_eq!(asked(json!({"subtype": "mcp_message"})), Question::Unknown { what: "mcp_message".into() });
-    assert_eq!(asked(json!(null)), Question::Unknown { what: String::new() });
+    assert_eq!(
+        asked(approval),
+        Question::Approval {
+            tool: "Write".into()
+        }
+    );
+    assert_eq!(
+        asked(json!({"subtype": "mcp_message"})),
+        Question::Unknown {
+            what: "mcp_message".into()
+        }
+    );
+    assert_eq!(
+        asked(json!(null)),
+        Question::Unknown {
+            what: String::new()
+        }
+    );
 }
 
 #[test]
@@ -156,14 +201,30 @@ fn answers_and_events_are_told_apart() {
     let line = json!({"type": "control_response", "response": {
         "subtype": "error", "request_id": "initialize", "error": "bad",
     }});
-    let answer = Frame::Answered { id: "initialize".into(), answer: Err("bad".into()) };
+    let answer = Frame::Answered {
+        id: "initialize".into(),
+        answer: Err("bad".into()),
+    };
     assert_eq!(read(line.to_string().as_bytes()), answer);
-    assert_eq!(read(br#"{"type":"control_cancel_request","request_id":"x"}"#), Frame::Aside);
+    assert_eq!(
+        read(br#"{"type":"control_cancel_request","request_id":"x"}"#),
+        Frame::Aside
+    );
     for line in [
-        b"no json".as_slice(), b"\xff", b"{}", br#"{"type":7}"#, br#"{"type":"assistant","request_id":7}"#,
-        br#"{"type":"system","subtype":"init"}"#, br#"["control_request"]"#,
+        b"no json".as_slice(),
+        b"\xff",
+        b"{}",
+        br#"{"type":7}"#,
+        br#"{"type":"assistant","request_id":7}"#,
+        br#"{"type":"system","subtype":"init"}"#,
+        br#"["control_request"]"#,
     ] {
-        assert_eq!(read(line), Frame::Event(Event::Other), "{}", String::from_utf8_lossy(line));
+        assert_eq!(
+            read(line),
+            Frame::Event(Event::Other),
+            "{}",
+            String::from_utf8_lossy(line)
+        );
     }
     let background = br#"{"tasks":[{}],"type":"system","subtype":"background_tasks_changed"}"#;
     assert_eq!(read(background), Frame::Event(Event::BackgroundTasks(1)));

@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -50,10 +55,12 @@ fn frame(value: Value) -> Frame {
 }
 
 fn asks(id: &str, tool: &str) -> Frame {
-    frame(json!({"type": "control_request", "request_id": id, "request": {
-        "subtype": "hook_callback", "callback_id": "gate",
-        "input": {"tool_name": tool, "tool_use_id": id, "tool_input": {}, "cwd": "/w/x"},
-    }}))
+    frame(
+        json!({"type": "control_request", "request_id": id, "request": {
+            "subtype": "hook_callback", "callback_id": "gate",
+            "input": {"tool_name": tool, "tool_use_id": id, "tool_input": {}, "cwd": "/w/x"},
+        }}),
+    )
 }
 
 fn result() -> Frame {
@@ -69,13 +76,22 @@ async fn calls_are_decided_side_by_side_and_numbered_as_they_came() {
     talk.decided().await.unwrap();
     let answer = sent(&mut written);
     assert_eq!(answer["response"]["request_id"], "b");
-    assert_eq!(answer["response"]["response"]["hookSpecificOutput"]["permissionDecision"], "allow");
+    assert_eq!(
+        answer["response"]["response"]["hookSpecificOutput"]["permissionDecision"],
+        "allow"
+    );
     gate.first_may_go.notify_one();
     talk.decided().await.unwrap();
     assert_eq!(sent(&mut written)["response"]["request_id"], "a");
     assert!(!talk.is_deciding());
     let asked = gate.asked.lock().await;
-    assert_eq!(asked.iter().map(|call| (call.id.as_str(), call.index)).collect::<Vec<_>>(), [("a", 0), ("b", 1)]);
+    assert_eq!(
+        asked
+            .iter()
+            .map(|call| (call.id.as_str(), call.index))
+            .collect::<Vec<_>>(),
+        [("a", 0), ("b", 1)]
+    );
     assert_eq!(asked[0].cwd, PathBuf::from("/w/x"));
     assert_eq!(talk.denied, 1);
 }
@@ -92,7 +108,12 @@ async fn a_decision_that_comes_too_late_or_fails_is_a_denial() {
         assert_eq!(answer["response"]["request_id"], tool);
         let output = &answer["response"]["response"]["hookSpecificOutput"];
         assert_eq!(output["permissionDecision"], "deny");
-        assert!(!output["permissionDecisionReason"].as_str().unwrap().is_empty());
+        assert!(
+            !output["permissionDecisionReason"]
+                .as_str()
+                .unwrap()
+                .is_empty()
+        );
     }
     assert_eq!(talk.denied, 3);
 }
@@ -101,13 +122,28 @@ async fn a_decision_that_comes_too_late_or_fails_is_a_denial() {
 async fn what_cannot_be_read_or_approved_is_denied_and_what_is_unknown_is_an_error() {
     let (task, gate) = (task(), ByName::default());
     let (mut talk, mut written) = open(&task, &gate);
-    let request = |request: Value| frame(json!({"type": "control_request", "request_id": "r", "request": request}));
-    talk.hear(request(json!({"subtype": "hook_callback", "callback_id": "gate", "input": []}))).unwrap();
+    let request = |request: Value| {
+        frame(json!({"type": "control_request", "request_id": "r", "request": request}))
+    };
+    talk.hear(request(
+        json!({"subtype": "hook_callback", "callback_id": "gate", "input": []}),
+    ))
+    .unwrap();
     let answer = sent(&mut written);
-    assert_eq!(answer["response"]["response"]["hookSpecificOutput"]["permissionDecision"], "deny");
-    talk.hear(request(json!({"subtype": "can_use_tool", "tool_name": "Write"}))).unwrap();
-    assert_eq!(sent(&mut written)["response"]["response"]["behavior"], "deny");
-    talk.hear(request(json!({"subtype": "mcp_message"}))).unwrap();
+    assert_eq!(
+        answer["response"]["response"]["hookSpecificOutput"]["permissionDecision"],
+        "deny"
+    );
+    talk.hear(request(
+        json!({"subtype": "can_use_tool", "tool_name": "Write"}),
+    ))
+    .unwrap();
+    assert_eq!(
+        sent(&mut written)["response"]["response"]["behavior"],
+        "deny"
+    );
+    talk.hear(request(json!({"subtype": "mcp_message"})))
+        .unwrap();
     assert_eq!(sent(&mut written)["response"]["subtype"], "error");
     assert_eq!(talk.denied, 2);
     assert!(gate.asked.lock().await.is_empty());
@@ -123,11 +159,17 @@ async fn the_task_is_handed_over_only_after_the_hook_was_taken() {
     };
     let (mut talk, mut written) = open(&task, &gate);
     assert!(written.try_recv().is_err());
-    talk.hear(answer(json!({"hooks_applied": true, "hook_on_failure_supported": true}))).unwrap();
+    talk.hear(answer(
+        json!({"hooks_applied": true, "hook_on_failure_supported": true}),
+    ))
+    .unwrap();
     assert_eq!(sent(&mut written)["type"], "user");
 
     let (mut talk, mut written) = open(&task, &gate);
-    assert!(matches!(talk.hear(answer(json!({"hooks_applied": false}))), Err(Stop::NoGate(_))));
+    assert!(matches!(
+        talk.hear(answer(json!({"hooks_applied": false}))),
+        Err(Stop::NoGate(_))
+    ));
     assert!(written.try_recv().is_err());
 }
 
@@ -138,17 +180,36 @@ async fn each_silence_has_its_own_deadline() {
     let limits = &task.limits;
     let start = talk.started;
     let stop_at = |at: Instant, stop| (at, Due::Stop(stop));
-    assert_eq!(talk.due(), stop_at(start + limits.first_event_timeout, Stop::NoFirstEvent(limits.first_event_timeout)));
+    assert_eq!(
+        talk.due(),
+        stop_at(
+            start + limits.first_event_timeout,
+            Stop::NoFirstEvent(limits.first_event_timeout)
+        )
+    );
 
-    talk.hear(frame(json!({"type": "system", "subtype": "init"}))).unwrap();
+    talk.hear(frame(json!({"type": "system", "subtype": "init"})))
+        .unwrap();
     let now = talk.last_line;
     assert!(now > start);
-    assert_eq!(talk.due(), stop_at(now + limits.idle_timeout, Stop::Idle(limits.idle_timeout)));
+    assert_eq!(
+        talk.due(),
+        stop_at(now + limits.idle_timeout, Stop::Idle(limits.idle_timeout))
+    );
 
     talk.hear(result()).unwrap();
     let now = talk.last_line;
-    assert_eq!(talk.due(), stop_at(now + limits.after_result_timeout, Stop::NoExit(limits.after_result_timeout)));
-    assert!(matches!(written.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+    assert_eq!(
+        talk.due(),
+        stop_at(
+            now + limits.after_result_timeout,
+            Stop::NoExit(limits.after_result_timeout)
+        )
+    );
+    assert!(matches!(
+        written.try_recv(),
+        Err(mpsc::error::TryRecvError::Disconnected)
+    ));
 }
 
 #[tokio::test]
@@ -157,22 +218,42 @@ async fn the_whole_run_has_a_deadline_however_lively_it_is() {
     task.total = Duration::from_secs(100);
     let (mut talk, _written) = open(&task, &gate);
     talk.hear(frame(json!({"type": "assistant"}))).unwrap();
-    assert_eq!(talk.due(), (talk.started + task.total, Due::Stop(Stop::Total(task.total))));
+    assert_eq!(
+        talk.due(),
+        (
+            talk.started + task.total,
+            Due::Stop(Stop::Total(task.total))
+        )
+    );
 }
 
 #[tokio::test]
 async fn tasks_in_the_background_keep_the_input_open_until_their_turn_came() {
     let (task, gate) = (task(), ByName::default());
     let (mut talk, mut written) = open(&task, &gate);
-    let background = |tasks: Value| frame(json!({"type": "system", "subtype": "background_tasks_changed", "tasks": tasks}));
+    let background = |tasks: Value| {
+        frame(json!({"type": "system", "subtype": "background_tasks_changed", "tasks": tasks}))
+    };
     talk.hear(background(json!([{}]))).unwrap();
     talk.hear(result()).unwrap();
-    assert!(matches!(written.try_recv(), Err(mpsc::error::TryRecvError::Empty)));
+    assert!(matches!(
+        written.try_recv(),
+        Err(mpsc::error::TryRecvError::Empty)
+    ));
     assert!(matches!(talk.due().1, Due::Stop(Stop::Idle(_))));
     talk.hear(background(json!([]))).unwrap();
-    assert_eq!(talk.due(), (talk.last_line + task.limits.after_result_timeout, Due::Close));
+    assert_eq!(
+        talk.due(),
+        (
+            talk.last_line + task.limits.after_result_timeout,
+            Due::Close
+        )
+    );
     talk.hear(result()).unwrap();
-    assert!(matches!(written.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+    assert!(matches!(
+        written.try_recv(),
+        Err(mpsc::error::TryRecvError::Disconnected)
+    ));
 }
 
 #[tokio::test]
@@ -182,7 +263,13 @@ async fn an_interrupt_waits_for_the_end_of_the_turn_but_not_long() {
     talk.interrupt().unwrap();
     assert_eq!(sent(&mut written)["request"]["subtype"], "interrupt");
     assert!(!talk.turn_was_interrupted());
-    assert_eq!(talk.due(), (talk.interrupted.unwrap() + INTERRUPT_PATIENCE, Due::Stop(Stop::Cancelled)));
+    assert_eq!(
+        talk.due(),
+        (
+            talk.interrupted.unwrap() + INTERRUPT_PATIENCE,
+            Due::Stop(Stop::Cancelled)
+        )
+    );
     talk.hear(result()).unwrap();
     assert!(talk.turn_was_interrupted());
 }
@@ -191,9 +278,13 @@ async fn an_interrupt_waits_for_the_end_of_the_turn_but_not_long() {
 async fn a_cli_that_asks_and_does_not_read_is_stopped() {
     let (task, gate) = (task(), ByName::default());
     let (mut talk, _written) = open(&task, &gate);
-    let approval = || frame(json!({"type": "control_request", "request_id": "r", "request": {
-        "subtype": "can_use_tool", "tool_name": "Write",
-    }}));
+    let approval = || {
+        frame(
+            json!({"type": "control_request", "request_id": "r", "request": {
+                "subtype": "can_use_tool", "tool_name": "Write",
+            }}),
+        )
+    };
     let stop = (0..=MOST_UNWRITTEN).find_map(|_| talk.hear(approval()).err());
     assert!(matches!(stop, Some(Stop::Confused(_))));
 }

@@ -131,7 +131,7 @@ fn auth(config: &Config) -> Finding {
 async fn cli(config: &Config, environment: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "cli";
     let install = format!(
-        "npm install --prefix tools @anthropic-ai/claude-code@{CLI_VERSION}, or set GATEHOUSE_CLAUDE_BIN"
+        "run scripts/install-cli.sh, or set GATEHOUSE_CLAUDE_BIN to a Claude Code CLI {CLI_VERSION}"
     );
     let Some(binary) = crate::agent::find_binary(config.agent.claude_bin.as_deref()) else {
         return Finding::fail(CHECK, "the Claude Code CLI was not found", install);
@@ -242,14 +242,19 @@ async fn plugins(config: &Config) -> Finding {
 /// Only whoever writes plugins needs it, so its absence is nothing to warn about.
 async fn toolchain(environment: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "toolchain";
-    let arguments = ["--print", "target-libdir", "--target", "wasm32-wasip2"];
+    let arguments = [
+        "--print",
+        "target-libdir",
+        "--target",
+        "wasm32-unknown-unknown",
+    ];
     match answer(Path::new("rustc"), &arguments, environment).await {
         Ok(output) if Path::new(output.trim()).is_dir() => {
             Finding::ok(CHECK, "plugins in Rust can be built here")
         }
         Ok(_) => Finding::ok(
             CHECK,
-            "to build plugins in Rust here: rustup target add wasm32-wasip2",
+            "scripts/build-plugins.sh finds or installs what plugins in Rust need",
         ),
         Err(_) => Finding::ok(CHECK, "no Rust here; needed only to build plugins in it"),
     }

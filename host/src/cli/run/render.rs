@@ -30,14 +30,31 @@ enum Paint {
 
 impl Renderer {
     pub(super) fn new(colour: bool) -> Self {
-        Self { colour, turn: 0, last_message: String::new(), calls: HashMap::new() }
+        Self {
+            colour,
+            turn: 0,
+            last_message: String::new(),
+            calls: HashMap::new(),
+        }
     }
 
     pub(super) fn show(&mut self, name: &str, event: &Value) {
         match name {
-            "task" => println!("{} {}", self.paint(Paint::Bold, "task"), text(event, "taskId")),
-            "error" => println!("{} {}", self.paint(Paint::Red, "error"), text(event, "error")),
-            "cancelled" => println!("{} {}", self.paint(Paint::Yellow, "cancelled"), text(event, "message")),
+            "task" => println!(
+                "{} {}",
+                self.paint(Paint::Bold, "task"),
+                text(event, "taskId")
+            ),
+            "error" => println!(
+                "{} {}",
+                self.paint(Paint::Red, "error"),
+                text(event, "error")
+            ),
+            "cancelled" => println!(
+                "{} {}",
+                self.paint(Paint::Yellow, "cancelled"),
+                text(event, "message")
+            ),
             "done" => self.show_report(event),
             _ => match text(event, "type") {
                 "assistant" => self.show_assistant(event),
@@ -54,14 +71,18 @@ impl Renderer {
         if text(message, "id") != self.last_message {
             text(message, "id").clone_into(&mut self.last_message);
             self.turn += 1;
-            println!("{}", self.paint(Paint::Dim, &format!("── turn {} ──", self.turn)));
+            println!(
+                "{}",
+                self.paint(Paint::Dim, &format!("── turn {} ──", self.turn))
+            );
         }
         for block in blocks(message) {
             match text(block, "type") {
                 "text" => println!("  {}", excerpt(text(block, "text"))),
                 "tool_use" => {
                     let tool = text(block, "name");
-                    self.calls.insert(text(block, "id").to_owned(), tool.to_owned());
+                    self.calls
+                        .insert(text(block, "id").to_owned(), tool.to_owned());
                     let input = block.get("input").map(Value::to_string).unwrap_or_default();
                     println!("  {} {}", self.paint(Paint::Cyan, tool), excerpt(&input));
                 }
@@ -73,54 +94,112 @@ impl Renderer {
     fn show_results(&self, event: &Value) {
         let message = event.get("message").unwrap_or(&Value::Null);
         for block in blocks(message).filter(|block| text(block, "type") == "tool_result") {
-            let tool = self.calls.get(text(block, "tool_use_id")).map_or("tool", String::as_str);
-            let failed = block.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+            let tool = self
+                .calls
+                .get(text(block, "tool_use_id"))
+                .map_or("tool", String::as_str);
+            let failed = block
+                .get("is_error")
+                .and_then(Value::as_bool)
+                .unwrap_or(false);
             let content = match block.get("content") {
                 Some(Value::String(content)) => content.clone(),
                 Some(other) => other.to_string(),
                 None => String::new(),
             };
-            let mark = if failed { self.paint(Paint::Red, "✗") } else { self.paint(Paint::Green, "✓") };
-            println!("    {mark} {} {}", self.paint(Paint::Dim, tool), excerpt(&content));
+            let mark = if failed {
+                self.paint(Paint::Red, "✗")
+            } else {
+                self.paint(Paint::Green, "✓")
+            };
+            println!(
+                "    {mark} {} {}",
+                self.paint(Paint::Dim, tool),
+                excerpt(&content)
+            );
         }
     }
 
     fn show_ours(&self, event: &Value) {
         if text(event, "event") == "decision" {
             let verdict = text(event, "verdict");
-            let paint = if verdict == "deny" { Paint::Red } else { Paint::Green };
-            let why = event.get("reason").and_then(Value::as_str).map(|reason| format!(": {reason}")).unwrap_or_default();
-            let by = event.get("plugin").and_then(Value::as_str).map(|plugin| format!(" by {plugin}")).unwrap_or_default();
+            let paint = if verdict == "deny" {
+                Paint::Red
+            } else {
+                Paint::Green
+            };
+            let why = event
+                .get("reason")
+                .and_then(Value::as_str)
+                .map(|reason| format!(": {reason}"))
+                .unwrap_or_default();
+            let by = event
+                .get("plugin")
+                .and_then(Value::as_str)
+                .map(|plugin| format!(" by {plugin}"))
+                .unwrap_or_default();
             let micros = event.get("micros").and_then(Value::as_u64).unwrap_or(0);
-            println!("    policy {}{by} in {micros} µs{}", self.paint(paint, verdict), excerpt(&why));
+            println!(
+                "    policy {}{by} in {micros} µs{}",
+                self.paint(paint, verdict),
+                excerpt(&why)
+            );
             return;
         }
         let words: Vec<String> = ["phase", "event", "action", "command", "state", "text"]
             .iter()
             .filter_map(|key| event.get(*key))
-            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .map(|value| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            })
             .collect();
-        println!("{}", self.paint(Paint::Dim, &format!("gatehouse: {}", excerpt(&words.join(" ")))));
+        println!(
+            "{}",
+            self.paint(
+                Paint::Dim,
+                &format!("gatehouse: {}", excerpt(&words.join(" ")))
+            )
+        );
     }
 
     fn show_report(&self, report: &Value) {
         let status = text(report, "status");
-        let paint = if status == "completed" { Paint::Green } else { Paint::Red };
-        let reason = report.get("reason").and_then(Value::as_str).map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let paint = if status == "completed" {
+            Paint::Green
+        } else {
+            Paint::Red
+        };
+        let reason = report
+            .get("reason")
+            .and_then(Value::as_str)
+            .map(|reason| format!(" ({reason})"))
+            .unwrap_or_default();
         println!("{}{reason}", self.paint(paint, status));
         if let Some(result) = report.get("result").and_then(Value::as_str) {
             println!("  {result}");
         }
         let summary = report.get("summary").unwrap_or(&Value::Null);
-        let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        let number =
+            |value: &Value, key: &str| value.get(key).and_then(Value::as_f64).unwrap_or(0.0);
         println!(
             "  {} turns, ${:.4}, {:.1} s",
             number(summary, "turns"),
             number(report, "costUsd"),
             number(summary, "durationMs") / 1000.0
         );
-        for file in report.get("uploadedFiles").and_then(Value::as_array).into_iter().flatten() {
-            println!("  kept {} at {}", text(file, "originalPath"), text(file, "gcsPath"));
+        for file in report
+            .get("uploadedFiles")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            println!(
+                "  kept {} at {}",
+                text(file, "originalPath"),
+                text(file, "gcsPath")
+            );
         }
         println!("  events: {}", text(report, "logsPath"));
     }
@@ -146,12 +225,19 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 fn blocks(message: &Value) -> impl Iterator<Item = &Value> {
-    message.get("content").and_then(Value::as_array).into_iter().flatten()
+    message
+        .get("content")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 /// One line without control characters: what an agent writes must not steer the terminal.
 fn excerpt(words: &str) -> String {
-    let clean: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String = words
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if clean.chars().count() <= EXCERPT {
         return clean;
     }

@@ -67,7 +67,10 @@ pub(super) enum Notice {
 
 impl Notice {
     fn failed(step: &str, error: &std::io::Error) -> Self {
-        Self::Failed { step: step.to_owned(), errno: error.raw_os_error().unwrap_or_default() }
+        Self::Failed {
+            step: step.to_owned(),
+            errno: error.raw_os_error().unwrap_or_default(),
+        }
     }
 
     fn to_line(&self) -> Vec<u8> {

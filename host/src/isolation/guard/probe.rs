@@ -49,18 +49,33 @@ pub fn probe() -> ExitCode {
 
 fn attempts(trial: &Trial) -> Vec<Attempt> {
     let service = trial.service;
-    let attempt = |name: &str, passed: bool| Attempt { name: name.to_owned(), passed };
-    let unreadable = |path: String| File::open(path).and_then(|mut file| file.read(&mut [0])).is_err();
+    let attempt = |name: &str, passed: bool| Attempt {
+        name: name.to_owned(),
+        passed,
+    };
+    let unreadable = |path: String| {
+        File::open(path)
+            .and_then(|mut file| file.read(&mut [0]))
+            .is_err()
+    };
     let no_limit_missing = trial
         .confinement
         .limits()
         .into_iter()
-        .all(|(resource, wanted)| getrlimit(resource).is_ok_and(|(soft, hard)| soft <= wanted && hard <= wanted));
+        .all(|(resource, wanted)| {
+            getrlimit(resource).is_ok_and(|(soft, hard)| soft <= wanted && hard <= wanted)
+        });
     let mut attempts = vec![
         attempt("environ", unreadable(format!("/proc/{service}/environ"))),
         // Reading would start at an unmapped address; opening is what is guarded.
-        attempt("memory", File::open(format!("/proc/{service}/mem")).is_err()),
-        attempt("no-new-privs", nix::sys::prctl::get_no_new_privs() == Ok(true)),
+        attempt(
+            "memory",
+            File::open(format!("/proc/{service}/mem")).is_err(),
+        ),
+        attempt(
+            "no-new-privs",
+            nix::sys::prctl::get_no_new_privs() == Ok(true),
+        ),
         attempt("rlimits", no_limit_missing),
     ];
     if trial.confinement.uid.is_some() {

@@ -21,7 +21,11 @@ use super::{Notice, ORDER, PROGRAM_STDIN};
 /// Starts guard-exec and returns when no descendant is left. `group` is the program's own cgroup,
 /// removed at the end.
 pub fn supervise(group: Option<&Path>) -> ExitCode {
-    let Ok(control) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else {
+    let Ok(control) = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(UnixStream::from)
+    else {
         return ExitCode::FAILURE;
     };
     let ended = Guard::start(&control, group).and_then(|mut guard| guard.watch());
@@ -54,11 +58,18 @@ impl<'a> Guard<'a> {
         nix::sys::prctl::set_child_subreaper(true)?;
         // Whoever stops the service as a whole may signal us too; the job's death is what counts.
         let mut signals = SigSet::empty();
-        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        for signal in [
+            Signal::SIGCHLD,
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+        ] {
             signals.add(signal);
         }
         signals.thread_block()?;
-        let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let signals =
+            SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         control.set_nonblocking(true)?;
 
         let child = Command::new("/proc/self/exe")
@@ -105,7 +116,9 @@ impl<'a> Guard<'a> {
         loop {
             let notice = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) if pid == self.program => Notice::Ended(code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.program => Notice::Signalled(signal as i32),
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.program => {
+                    Notice::Signalled(signal as i32)
+                }
                 Ok(WaitStatus::StillAlive) => return Ok(true),
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(Errno::ECHILD) => return Ok(false),
