@@ -97,7 +97,7 @@ async fn what_was_put_is_read_by_everybody(one: &dyn Bucket, two: &dyn Bucket) {
 
 async fn of_a_hundred_creators_one_wins(one: &dyn Bucket, two: &dyn Bucket) {
     let attempts = join_all((0..100).map(|number| async move {
-        let bucket = if number % 2 == 0 { one } else { two };
+        let bucket = if number.is_multiple_of(2) { one } else { two };
         (
             number,
             put(bucket, "create/a", &number.to_string(), When::Absent).await,
@@ -124,7 +124,7 @@ async fn of_a_hundred_creators_one_wins(one: &dyn Bucket, two: &dyn Bucket) {
 async fn concurrent_increments_lose_none(one: &dyn Bucket, two: &dyn Bucket) {
     put(one, "count/a", "0", When::Absent).await.unwrap();
     let increment = |number: usize| async move {
-        let bucket = if number % 2 == 0 { one } else { two };
+        let bucket = if number.is_multiple_of(2) { one } else { two };
         for _ in 0..10 {
             loop {
                 let seen = bucket.get("count/a").await.unwrap().unwrap();

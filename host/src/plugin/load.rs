@@ -72,7 +72,7 @@ fn set_name(revision: &str) -> String {
 
 impl Loader {
     /// Loads one plugin of a manifest and keeps its component in the bucket.
-    pub(super) async fn from_file(&self, entry: &Entry) -> Result<LoadedPlugin, PluginError> {
+    pub(super) async fn load_file(&self, entry: &Entry) -> Result<LoadedPlugin, PluginError> {
         let failed = |error: LoadError| load_error(&entry.name, error);
         let bytes = self.read(entry).await.map_err(failed)?;
         let digest = hex::encode(Sha256::digest(&bytes));
@@ -175,7 +175,7 @@ impl Loader {
     }
 
     /// Loads a revision from the bucket. Everything is checked against its digest.
-    pub(super) async fn from_bucket(
+    pub(super) async fn load_pinned(
         &self,
         revision: &str,
     ) -> Result<Vec<LoadedPlugin>, PluginError> {

@@ -216,7 +216,7 @@ async fn attempt(
 }
 
 async fn load_one(loader: &Loader, entry: Entry) -> Slot {
-    match loader.from_file(&entry).await {
+    match loader.load_file(&entry).await {
         Ok(plugin) => Slot::Loaded(Arc::new(plugin)),
         Err(error) => {
             let (code, message) = match error {
@@ -365,9 +365,9 @@ mod tests {
         let revision = plugins.active().unwrap().revision().to_owned();
         let settings = test_settings(Path::new("unused"));
         let loader = Loader::new(&settings, directory.path(), bucket.clone()).unwrap();
-        assert!(loader.from_bucket(&revision).await.unwrap().is_empty());
+        assert!(loader.load_pinned(&revision).await.unwrap().is_empty());
         for absent in ["0123456789abcdef", "../../etc/passwd", ""] {
-            let error = loader.from_bucket(absent).await.unwrap_err();
+            let error = loader.load_pinned(absent).await.unwrap_err();
             assert!(matches!(error, PluginError::Missing(_)), "{absent}");
         }
         let name = format!("plugins/sets/{revision}.json");
@@ -375,7 +375,7 @@ mod tests {
             .append(&name, bytes::Bytes::from_static(b" "))
             .await
             .unwrap();
-        let error = loader.from_bucket(&revision).await.unwrap_err();
+        let error = loader.load_pinned(&revision).await.unwrap_err();
         assert!(matches!(error, PluginError::Manifest(_)));
     }
 

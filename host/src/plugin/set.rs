@@ -44,7 +44,7 @@ impl PluginSet {
     ) -> Result<Arc<Self>, PluginError> {
         let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?;
         let plugins = loader
-            .from_bucket(revision)
+            .load_pinned(revision)
             .await?
             .into_iter()
             .map(Arc::new)

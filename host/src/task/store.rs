@@ -150,12 +150,13 @@ impl Tasks {
         Err(failure.into())
     }
 
-    /// Safe to repeat.
+    /// Safe to repeat. Not synced: the index only serves listings, and [`Tasks::settle`] enters what a
+    /// loss of power took.
     pub(super) async fn enter_in_index(&self, record: &Record) -> Result<(), TaskError> {
         let name = names::index(record.created_at, &record.task_id);
         match self
             .bucket
-            .put(&name, Bytes::new(), When::Absent, Durability::Synced)
+            .put(&name, Bytes::new(), When::Absent, Durability::Buffered)
             .await
         {
             Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
