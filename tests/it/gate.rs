@@ -100,7 +100,13 @@ async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value, at_least: us
 #[tokio::test]
 async fn a_denied_call_does_not_run_in_any_permission_mode() {
     let denies_all = Manifest::empty().guest("denies-all", "tool-permission");
-    for mode in ["default", "acceptEdits", "dontAsk", "bypassPermissions"] {
+    for mode in [
+        "default",
+        "acceptEdits",
+        "plan",
+        "dontAsk",
+        "bypassPermissions",
+    ] {
         nothing_runs(&denies_all, mode, json!({}), 4).await;
     }
 }

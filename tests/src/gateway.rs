@@ -246,6 +246,16 @@ impl Gateway {
     }
 }
 
+/// A test that failed leaves nothing behind either: jobs outlive their gateway on purpose.
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.process.start_kill();
+        processes::below(self.root.path())
+            .iter()
+            .for_each(Process::kill);
+    }
+}
+
 impl Builder {
     /// A file of `tests/scenarios/` or `examples/scenarios/`, without its ending.
     pub fn scenario(mut self, name: &str) -> Self {

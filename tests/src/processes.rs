@@ -24,10 +24,11 @@ impl Process {
 }
 
 /// Every process but zombies that works below `directory`: by its working directory, its
-/// environment or its arguments.
+/// environment or its arguments, or because one that does started it (the guard names no directory).
 pub fn below(directory: &Path) -> Vec<Process> {
     let needle = directory.to_string_lossy().into_owned();
-    let mut found = Vec::new();
+    let mut found: Vec<Process> = Vec::new();
+    let mut others: Vec<(i32, Process)> = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry
             .file_name()
@@ -43,17 +44,39 @@ pub fn below(directory: &Path) -> Vec<Process> {
         let read = |file: &str| fs::read(path.join(file)).unwrap_or_default();
         let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&needle);
         let at_work = fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(directory));
+        let command = String::from_utf8_lossy(&read("cmdline"))
+            .replace('\0', " ")
+            .trim()
+            .to_owned();
+        if command.is_empty() {
+            continue;
+        }
+        let process = Process { pid, command };
         if at_work || holds(&read("environ")) || holds(&read("cmdline")) {
-            let command = String::from_utf8_lossy(&read("cmdline"))
-                .replace('\0', " ")
-                .trim()
-                .to_owned();
-            if !command.is_empty() {
-                found.push(Process { pid, command });
-            }
+            found.push(process);
+        } else {
+            others.push((parent(&read("stat")), process));
         }
     }
-    found
+    loop {
+        let started =
+            |(parent, _): &(i32, Process)| found.iter().any(|process| process.pid == *parent);
+        let Some(at) = others.iter().position(started) else {
+            return found;
+        };
+        found.push(others.swap_remove(at).1);
+    }
+}
+
+/// Field 4 of `/proc/{pid}/stat`; the name before it may hold anything but ends with the last bracket.
+fn parent(stat: &[u8]) -> i32 {
+    let stat = String::from_utf8_lossy(stat);
+    let fields = stat.rsplit(')').next().unwrap_or("");
+    fields
+        .split_whitespace()
+        .nth(1)
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Those of them whose command line holds `word`.

@@ -18,6 +18,10 @@ use crate::task::{EventLog, Reason};
 
 /// A line of a command's output that is passed on whole; the rest of a longer one is dropped.
 const MAX_OUTPUT_LINE: usize = 16 * 1024;
+/// The command comes by the environment: arguments can be read by every user of the machine, and the
+/// text of a command may hold a secret of the caller's.
+const COMMAND: &str = "GATEHOUSE_COMMAND";
+const RUN_COMMAND: &str = r#"command=$GATEHOUSE_COMMAND; unset GATEHOUSE_COMMAND; eval "$command""#;
 /// Lines that are repeated in the error of a command that failed.
 const TAIL_LINES: usize = 5;
 
@@ -70,31 +74,22 @@ impl Commands<'_> {
     async fn run_one(&self, number: usize, command: &str) -> Result<(), Failure> {
         let program = Program {
             path: PathBuf::from("/bin/sh"),
-            // A script file would need a place; the command is no secret of ours, but its text may
-            // hold one of the caller's, so it goes in by standard input.
-            args: vec![OsString::from("-s")],
-            env: self.environment(),
+            args: vec![OsString::from("-c"), OsString::from(RUN_COMMAND)],
+            env: self.environment(command),
             cwd: self.cwd.to_owned(),
         };
         let mut running = self
             .sandbox
             .spawn(&program)
             .map_err(|source| Failure::fault("starting a command", source))?;
-        let mut stdin = running.stdin.take();
+        // Nobody is there to answer a command that asks.
+        drop(running.stdin.take());
         let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
-        let script = format!("{command}\n");
-        let feed = async move {
-            if let Some(stdin) = &mut stdin {
-                // A command that does not read is no fault of ours.
-                let _ = tokio::io::AsyncWriteExt::write_all(stdin, script.as_bytes()).await;
-            }
-        };
         let read = async {
             let (mut from_stdout, mut from_stderr) = (Tail::default(), Tail::default());
             tokio::join!(
                 self.pass_on(number, "stdout", stdout, &mut from_stdout),
                 self.pass_on(number, "stderr", stderr, &mut from_stderr),
-                feed,
             );
             from_stderr.or(from_stdout)
         };
@@ -120,7 +115,7 @@ impl Commands<'_> {
         ))
     }
 
-    fn environment(&self) -> BTreeMap<OsString, OsString> {
+    fn environment(&self, command: &str) -> BTreeMap<OsString, OsString> {
         let home = self.sandbox.home().as_os_str().to_owned();
         let tmp = self.sandbox.tmp().as_os_str().to_owned();
         let ours = [
@@ -130,6 +125,7 @@ impl Commands<'_> {
             ),
             (OsString::from("LANG"), OsString::from("C.UTF-8")),
             (OsString::from("CI"), OsString::from("true")),
+            (OsString::from(COMMAND), OsString::from(command)),
             (OsString::from("HOME"), home),
             (OsString::from("TMPDIR"), tmp),
         ];
