@@ -22,7 +22,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// See [`super::prove_gate`].
 pub(super) async fn prove(task: &AgentTask, sandbox: &Sandbox) -> Result<(), GateUnproven> {
     let failed = |error: &dyn std::fmt::Display| GateUnproven::Failed(error.to_string());
-    let base = sandbox.tmp().join("gate-proof");
+    let base = sandbox
+        .tmp()
+        .join(format!("gate-proof-{}", uuid::Uuid::new_v4()));
     let (home, tmp, cwd) = (base.join("home"), base.join("tmp"), base.join("cwd"));
     for directory in [&home, &tmp, &cwd] {
         sandbox
@@ -44,6 +46,9 @@ pub(super) async fn prove(task: &AgentTask, sandbox: &Sandbox) -> Result<(), Gat
     trial.disallowed_tools.clear();
     trial.cwd.clone_from(&cwd);
     trial.total = LIMIT;
+    // One turn for the call, one to be told what came of it.
+    trial.max_turns = 2;
+    trial.max_budget_usd = None;
     let credentials = [
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_AUTH_TOKEN",

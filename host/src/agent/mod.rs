@@ -129,8 +129,8 @@ pub enum GateUnproven {
 /// most 30.
 ///
 /// The same flags, permission mode, allowed tools and environment are used, but a home and a
-/// directory apart, no MCP servers and no list of disallowed tools: the CLI asks nothing about a tool
-/// that is disallowed, and the list can only take calls away.
+/// directory apart, two turns and no budget, no MCP servers, and no list of disallowed tools: the CLI
+/// asks nothing about a tool that is disallowed, and the list can only take calls away.
 ///
 /// # Errors
 /// Whatever keeps the proof from being complete; the task must not be handed over then.
@@ -140,6 +140,9 @@ pub async fn prove_gate(task: &AgentTask, sandbox: &Sandbox) -> Result<(), GateU
 
 /// Runs the CLI. Every line of its output but the control protocol's goes to `log`, unchanged. When
 /// this returns, the whole process tree is dead. `cancel` ends the run as cancelled.
+///
+/// `idle_timeout` is total silence of the CLI: a command that runs longer without a word counts. The
+/// `error` may hold a piece of standard error, which the caller has to redact.
 pub async fn run(
     task: &AgentTask,
     sandbox: &Sandbox,

@@ -281,7 +281,7 @@ pub(super) fn decision(id: &str, answer: &GateAnswer) -> Vec<u8> {
         GateAnswer::Allow(Some(input @ Value::Object(_))) => output(json!({
             "hookEventName": "PreToolUse", "permissionDecision": "allow", "updatedInput": input,
         })),
-        GateAnswer::Allow(Some(_)) => return decision(id, &bad_rewrite()),
+        GateAnswer::Allow(Some(_)) => return decision(id, &readable(answer.clone())),
         GateAnswer::Deny(reason) => output(json!({
             "hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": reason,
         })),
@@ -289,10 +289,15 @@ pub(super) fn decision(id: &str, answer: &GateAnswer) -> Vec<u8> {
     success(id, &response)
 }
 
-fn bad_rewrite() -> GateAnswer {
-    GateAnswer::Deny(
-        "The policy replaced the input by something that is no JSON object.".to_owned(),
-    )
+/// The answer itself, or a denial in place of one that the CLI could not read.
+pub(super) fn readable(answer: GateAnswer) -> GateAnswer {
+    match answer {
+        GateAnswer::Allow(Some(input)) if !input.is_object() => {
+            let why = "The policy replaced the input by something that is no JSON object.";
+            GateAnswer::Deny(why.to_owned())
+        }
+        other => other,
+    }
 }
 
 /// Nobody is there to approve.

@@ -55,7 +55,10 @@ pub(super) async fn run(
     cancel: CancellationToken,
 ) -> AgentEnd {
     match start(task, sandbox, place).await {
-        Ok(process) => judge(&follow(task, sandbox, process, gate, sink, cancel).await),
+        Ok(process) => match follow(task, sandbox, process, gate, sink, cancel).await {
+            Ok(evidence) => judge(&evidence),
+            Err(error) => not_started(&error),
+        },
         Err(error) => not_started(&error),
     }
 }
@@ -87,6 +90,7 @@ enum Over {
     Stopped(Stop),
 }
 
+/// Keeps the conversation going until nothing of the process is left. An error if it never started.
 async fn follow(
     task: &AgentTask,
     sandbox: &Sandbox,
@@ -94,7 +98,7 @@ async fn follow(
     gate: &dyn Gate,
     sink: &dyn Sink,
     cancel: CancellationToken,
-) -> Evidence {
+) -> Result<Evidence, IsolationError> {
     let complaint = process
         .stderr
         .take()
@@ -177,21 +181,19 @@ async fn follow(
         Some(complaint) => text_of(complaint).await,
         None => String::new(),
     };
-    let ended =
-        ended.inspect_err(|error| tracing::error!(%error, "how the agent ended is not known"));
-    match (ended, stop) {
-        (Err(error), None) => Evidence {
-            complaint: error.to_string(),
-            ..Evidence::default()
-        },
-        (ended, stop) => Evidence {
-            stop,
-            result: talk.result.take(),
-            ended: ended.ok(),
-            complaint,
-            denied_calls: talk.denied,
-        },
-    }
+    let ended = match (ended, &stop) {
+        (Ok(ended), _) => Some(ended),
+        // We had enough of it anyway.
+        (Err(_), Some(_)) => None,
+        (Err(error), None) => return Err(error),
+    };
+    Ok(Evidence {
+        stop,
+        result: talk.result.take(),
+        ended,
+        complaint,
+        denied_calls: talk.denied,
+    })
 }
 
 /// Reads the CLI's lines: every one becomes a frame, and all but those of the control protocol go to

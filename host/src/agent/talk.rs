@@ -229,7 +229,8 @@ impl<'a> Talk<'a> {
         self.lines = None;
     }
 
-    /// What must happen next if the CLI says nothing, and when.
+    /// What must happen next if the CLI says nothing, and when. Silence is silence, whatever it is for:
+    /// a command that runs long without output, a decision of the gate, a slow model.
     pub(super) fn due(&self) -> (Instant, Due) {
         let limits = &self.task.limits;
         let stop = |at: Instant, stop| (at, Due::Stop(stop));
@@ -282,7 +283,7 @@ fn decide<'a>(
 ) -> BoxFuture<'a, (String, GateAnswer)> {
     let decision = AssertUnwindSafe(tokio::time::timeout(limit, gate.decide(call))).catch_unwind();
     let answer = decision.map(|decision| match decision {
-        Ok(Ok(answer)) => answer,
+        Ok(Ok(answer)) => protocol::readable(answer),
         Ok(Err(_)) => GateAnswer::Deny("The policy did not decide in time.".to_owned()),
         Err(_) => GateAnswer::Deny("The policy failed.".to_owned()),
     });

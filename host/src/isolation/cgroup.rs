@@ -32,7 +32,7 @@ impl Groups {
         };
         let trial = groups
             .parent
-            .join(format!("gatehouse-trial-{}", std::process::id()));
+            .join(format!("gatehouse.trial-{}", std::process::id()));
         std::fs::create_dir(&trial).map_err(|error| format!("no group can be made: {error}"))?;
         let can_kill = trial.join("cgroup.kill").exists();
         remove(&trial);
@@ -51,7 +51,7 @@ impl Groups {
     /// Where the group of this process's canary stands.
     pub(super) fn of_canary(&self) -> PathBuf {
         self.parent
-            .join(format!("gatehouse-canary-{}", std::process::id()))
+            .join(format!("gatehouse.canary-{}", std::process::id()))
     }
 }
 

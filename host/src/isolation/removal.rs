@@ -24,7 +24,8 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
-    let mut trash_name = OsString::from("trash-");
+    // No task has a name with a dot.
+    let mut trash_name = OsString::from(".trash-");
     trash_name.push(name);
     match mkdirat(&parent, &trash_name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -209,8 +210,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("task");
         std::fs::create_dir_all(root.join("closed/inner/more")).unwrap();
-        std::fs::create_dir_all(directory.path().join("trash-task/1/left")).unwrap();
-        std::fs::write(directory.path().join("trash-task/2"), "left").unwrap();
+        std::fs::create_dir_all(directory.path().join(".trash-task/1/left")).unwrap();
+        std::fs::write(directory.path().join(".trash-task/2"), "left").unwrap();
         std::fs::set_permissions(root.join("closed/inner"), Permissions::from_mode(0o500)).unwrap();
         std::fs::set_permissions(root.join("closed"), Permissions::from_mode(0o000)).unwrap();
         remove(&root).unwrap();

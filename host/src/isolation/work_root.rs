@@ -100,7 +100,7 @@ pub(super) fn reachable_binary(work_root: &Path, binary: &Path) -> Result<PathBu
         found.ino(),
     )
         .hash(&mut version);
-    let directory = work_root.join("bin");
+    let directory = work_root.join(".bin");
     let copy = directory.join(format!("{name}-{:016x}", version.finish()));
     if copy.exists() {
         return Ok(copy);
@@ -164,7 +164,7 @@ mod tests {
             std::fs::write(&binary, "content").unwrap();
             std::fs::set_permissions(&binary, Permissions::from_mode(mode)).unwrap();
             let copy = reachable_binary(&root, &binary).unwrap();
-            assert!(copy.starts_with(root.join("bin")));
+            assert!(copy.starts_with(root.join(".bin")));
             assert_eq!(std::fs::read(&copy).unwrap(), b"content");
             assert_eq!(copy.metadata().unwrap().mode() & 0o777, 0o755);
             assert_eq!(barrier(copy.parent().unwrap()), None);
