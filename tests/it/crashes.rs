@@ -18,10 +18,12 @@ impl Seed {
     }
 }
 
-async fn slow_task(gateway: &Gateway, receiver: &Receiver) -> String {
+async fn a_task(gateway: &Gateway, receiver: &Receiver) -> String {
     let more =
         json!({"maxTurns": 50, "callbackUrl": receiver.url, "permissionMode": "bypassPermissions"});
-    gateway.run_async(&gateway.request_with("slow", more)).await
+    gateway
+        .run_async(&gateway.request_with("steps", more))
+        .await
 }
 
 async fn exactly_one_end(gateway: &Gateway, receiver: &Receiver, id: &str, seed: u64) -> Value {
@@ -53,8 +55,8 @@ async fn a_job_that_is_killed_is_reported_as_lost_and_its_agent_dies_with_it() {
     for seed in 1..=4_u64 {
         let mut random = Seed(seed);
         let receiver = Receiver::start([]).await;
-        let gateway = Gateway::with().scenario("slow").start().await;
-        let id = slow_task(&gateway, &receiver).await;
+        let gateway = Gateway::with().scenario("steps").start().await;
+        let id = a_task(&gateway, &receiver).await;
 
         let job = gateway.process_named("run-job").await;
         tokio::time::sleep(Duration::from_millis(random.below(3_000))).await;
@@ -72,8 +74,8 @@ async fn a_job_that_is_killed_is_reported_as_lost_and_its_agent_dies_with_it() {
 #[tokio::test]
 async fn an_agent_that_is_killed_fails_its_task_with_137() {
     let receiver = Receiver::start([]).await;
-    let gateway = Gateway::with().scenario("slow").start().await;
-    let id = slow_task(&gateway, &receiver).await;
+    let gateway = Gateway::with().scenario("steps").start().await;
+    let id = a_task(&gateway, &receiver).await;
 
     // Mid-task: the model has been asked, so the agent that runs is the one with the task.
     let mut stream = gateway.events(&id, 0).await;
@@ -85,7 +87,7 @@ async fn an_agent_that_is_killed_fails_its_task_with_137() {
         .into_iter()
         .filter(|process| process.command.contains("--input-format"));
     agents
-        .filter(|process| !process.command.contains("guard"))
+        .filter(|process| !process.is_guard())
         .for_each(|agent| agent.kill());
 
     let record = exactly_one_end(&gateway, &receiver, &id, 0).await;
@@ -99,13 +101,13 @@ async fn an_agent_that_is_killed_fails_its_task_with_137() {
 async fn a_guard_that_is_killed_takes_its_agent_with_it() {
     let receiver = Receiver::start([]).await;
     let gateway = Gateway::with().scenario("loops-bash-sleep").start().await;
-    let id = slow_task(&gateway, &receiver).await;
+    let id = a_task(&gateway, &receiver).await;
 
     gateway.process_named("sleep 300").await;
     gateway
         .processes()
         .into_iter()
-        .filter(|p| p.command.contains("gatehouse guard"))
+        .filter(gatehouse_tests::processes::Process::is_guard)
         .for_each(|guard| guard.kill());
 
     let record = exactly_one_end(&gateway, &receiver, &id, 0).await;
@@ -118,15 +120,16 @@ async fn a_gateway_that_is_killed_takes_up_its_tasks_again() {
         let mut random = Seed(seed);
         let receiver = Receiver::start([]).await;
         let mut gateway = Gateway::with()
-            .scenario("slow")
+            .scenario("steps")
             .env("MAX_CONCURRENT_TASKS", "1")
             .start()
             .await;
-        let running = slow_task(&gateway, &receiver).await;
+        let running = a_task(&gateway, &receiver).await;
         let waiting = gateway
-            .run_async(
-                &gateway.request_with("slow", json!({"maxTurns": 50, "callbackUrl": receiver.url})),
-            )
+            .run_async(&gateway.request_with(
+                "steps",
+                json!({"maxTurns": 50, "callbackUrl": receiver.url}),
+            ))
             .await;
 
         tokio::time::sleep(Duration::from_millis(random.below(2_500))).await;
@@ -150,7 +153,7 @@ async fn a_gateway_that_is_killed_takes_up_its_tasks_again() {
 async fn job_and_gateway_killed_together_leave_nothing_behind() {
     let receiver = Receiver::start([]).await;
     let mut gateway = Gateway::with().scenario("loops-bash-sleep").start().await;
-    let id = slow_task(&gateway, &receiver).await;
+    let id = a_task(&gateway, &receiver).await;
     gateway.process_named("sleep 300").await;
 
     let job = gateway.process_named("run-job").await;
@@ -165,9 +168,9 @@ async fn job_and_gateway_killed_together_leave_nothing_behind() {
 #[tokio::test]
 async fn a_graceful_stop_leaves_jobs_running_and_the_next_start_follows_them() {
     let receiver = Receiver::start([]).await;
-    let mut gateway = Gateway::with().scenario("slow").start().await;
+    let mut gateway = Gateway::with().scenario("steps").start().await;
     let mut stream = gateway
-        .run(&gateway.request_with("slow", json!({"maxTurns": 50, "detach": true})))
+        .run(&gateway.request_with("steps", json!({"maxTurns": 50, "detach": true})))
         .await;
     let id = stream.task_id.clone();
     stream

@@ -63,12 +63,14 @@ async fn no_more_jobs_run_than_allowed_and_beyond_the_queue_a_429_says_when_to_c
 async fn what_waits_survives_a_restart_and_runs_in_order() {
     let receiver = Receiver::start([]).await;
     let mut gateway = Gateway::with()
-        .scenario("slow")
+        .scenario("steps")
         .env("MAX_CONCURRENT_TASKS", "1")
         .start()
         .await;
-    let request =
-        gateway.request_with("slow", json!({"callbackUrl": receiver.url, "maxTurns": 50}));
+    let request = gateway.request_with(
+        "steps",
+        json!({"callbackUrl": receiver.url, "maxTurns": 50}),
+    );
     let mut ids = Vec::new();
     for _ in 0..3 {
         ids.push(gateway.run_async(&request).await);

@@ -71,7 +71,13 @@ async fn an_oauth_token_is_sent_as_bearer_and_stays_as_hidden() {
 
     let events = gateway.run(&request).await.rest().await;
 
-    assert_eq!(events.last().unwrap().json()["status"], "completed");
+    let report = events.last().unwrap().json();
+    assert_eq!(
+        report["status"],
+        "completed",
+        "{report:#}\n{}",
+        gateway.log()
+    );
     let bearer = format!("Bearer {}", gateway.canaries.api_key);
     for request in gateway.model_requests() {
         assert_eq!(request.headers.get("authorization"), Some(&bearer));

@@ -48,7 +48,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut probe: impl FnMut() -> F,
 ) -> T {
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_secs(120);
     let started = Instant::now();
     loop {
         if let Some(answer) = probe().await {

@@ -14,6 +14,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether it is the supervisor between a job and its agent.
+    pub fn is_guard(&self) -> bool {
+        self.command.contains("gatehouse guard")
+    }
+
     /// Ends it as the kernel's out-of-memory killer would.
     pub fn kill(&self) {
         let _ = nix::sys::signal::kill(

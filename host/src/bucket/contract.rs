@@ -96,7 +96,7 @@ async fn what_was_put_is_read_by_everybody(one: &dyn Bucket, two: &dyn Bucket) {
 }
 
 async fn of_a_hundred_creators_one_wins(one: &dyn Bucket, two: &dyn Bucket) {
-    let attempts = join_all((0..100).map(|number| async move {
+    let attempts = join_all((0..100_u32).map(|number| async move {
         let bucket = if number.is_multiple_of(2) { one } else { two };
         (
             number,
