@@ -160,7 +160,7 @@ async fn an_accepted_task_can_be_looked_at_from_every_side_until_and_after_its_e
         (&shown["status"], &shown["reason"]),
         (&json!("failed"), &json!("lost"))
     );
-    assert_eq!(shown["callbackUrl"], json!("http://127.0.0.1:9/hook"));
+    assert_eq!(shown["callbackUrl"], json!("http://127.0.0.1:8099/hook"));
     assert!(shown["summary"]["durationMs"].is_number());
     assert!(!shown.to_string().contains("sk-ant"));
     let listed: Value = gateway

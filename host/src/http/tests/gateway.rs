@@ -132,7 +132,7 @@ pub(super) fn task_with(fields: Value) -> Value {
 }
 
 pub(super) fn async_task(id: &str) -> Value {
-    task_with(json!({ "taskId": id, "callbackUrl": "http://127.0.0.1:9/hook?token=secret" }))
+    task_with(json!({ "taskId": id, "callbackUrl": "http://127.0.0.1:8099/hook?token=secret" }))
 }
 
 /// The answer is a problem of this status and code; its body.
