@@ -106,7 +106,7 @@ fn mistyped(name: &str) -> Option<&'static str> {
     nearest(name, known())
 }
 
-/// LOG_LEVEL, and LOG_LEVEL_<MODULE> as further directives behind it.
+/// LOG_LEVEL, and `LOG_LEVEL_<MODULE>` as further directives behind it.
 fn log_levels(merged: &mut Merged, sources: &Sources, mistakes: &mut Vec<String>) {
     if let Some(text) = sources.variable("LOG_LEVEL") {
         set_text(

@@ -3,7 +3,7 @@
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-/// Modules by the name in LOG_LEVEL_<MODULE>. The last four are the Node service's names.
+/// Modules by the name in `LOG_LEVEL_<MODULE>`. The last four are the Node service's names.
 const MODULES: [(&str, &str); 23] = [
     ("admission", "gatehouse::admission"),
     ("agent", "gatehouse::agent"),
