@@ -41,7 +41,7 @@ timed cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 timed cargo clippy --locked --manifest-path plugins/Cargo.toml --all-targets --quiet -- -D warnings
 
 step "Documentation builds without a warning"
-RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" timed cargo doc --locked --no-deps --document-private-items --quiet -p gatehouse -p scripted-model
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" timed cargo doc --locked --no-deps --quiet -p gatehouse -p scripted-model
 
 step "The quick start"
 timed ./scripts/quickstart.sh --once
