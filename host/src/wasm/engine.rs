@@ -133,7 +133,7 @@ impl Ticker {
     fn start(engine: wasmtime::EngineWeak) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = thread::Builder::new()
-            .name("plugin-ticker".to_owned())
+            .name("wasm-ticker".to_owned())
             .spawn(move || {
                 // On an absolute schedule: sleeping for a tick after each tick drifts, and deadlines
                 // counted in ticks drift with it.
