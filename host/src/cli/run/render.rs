@@ -48,7 +48,7 @@ impl Renderer {
             "error" => println!(
                 "{} {}",
                 self.paint(Paint::Red, "error"),
-                text(event, "error")
+                harmless(text(event, "error"))
             ),
             "cancelled" => println!(
                 "{} {}",
@@ -178,7 +178,7 @@ impl Renderer {
             .unwrap_or_default();
         println!("{}{reason}", self.paint(paint, status));
         if let Some(result) = report.get("result").and_then(Value::as_str) {
-            println!("  {result}");
+            println!("  {}", harmless(result));
         }
         let summary = report.get("summary").unwrap_or(&Value::Null);
         let number =
@@ -197,8 +197,8 @@ impl Renderer {
         {
             println!(
                 "  kept {} at {}",
-                text(file, "originalPath"),
-                text(file, "gcsPath")
+                harmless(text(file, "originalPath")),
+                harmless(text(file, "gcsPath"))
             );
         }
         println!("  events: {}", text(report, "logsPath"));
@@ -232,15 +232,40 @@ fn blocks(message: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-/// One line without control characters: what an agent writes must not steer the terminal.
-fn excerpt(words: &str) -> String {
-    let clean: String = words
+/// Whole, over several lines where it has them: what an agent writes, names of files included, must
+/// not steer the terminal.
+fn harmless(words: &str) -> String {
+    words
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+        .collect()
+}
+
+/// The beginning, on one line.
+fn excerpt(words: &str) -> String {
+    let clean = harmless(words).replace('\n', " ");
     if clean.chars().count() <= EXCERPT {
         return clean;
     }
     let head: String = clean.chars().take(EXCERPT).collect();
     format!("{head}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EXCERPT, excerpt, harmless};
+
+    #[test]
+    fn what_an_agent_writes_does_not_steer_the_terminal() {
+        let hostile = "a\u{1b}[2Jb\r\u{9b}31m\nc";
+        assert_eq!(harmless(hostile), "a [2Jb  31m\nc");
+        assert_eq!(excerpt(hostile), "a [2Jb  31m c");
+    }
+
+    #[test]
+    fn an_excerpt_is_cut_between_characters() {
+        let cut = excerpt(&"é".repeat(EXCERPT + 1));
+        assert_eq!(cut.chars().count(), EXCERPT + 1);
+        assert!(cut.ends_with('…'));
+    }
 }
