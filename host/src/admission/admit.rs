@@ -202,19 +202,20 @@ fn rejected(rejection: Rejection, decision: &Decision) -> Refusal {
         field,
         details,
     } = rejection;
-    tracing::info!(plugin = %decision.plugin, code, fault = decision.fault, "a validator refused a request");
     let stable = (1..=64).contains(&code.len())
         && code
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let code = if stable {
+        code
+    } else {
+        "rejected-by-policy".to_owned()
+    };
+    tracing::info!(plugin = %decision.plugin, code, fault = decision.fault, "a validator refused a request");
     Refusal {
         // A plugin that could not answer says nothing about the request.
         status: if decision.fault.is_some() { 503 } else { 403 },
-        code: if stable {
-            code
-        } else {
-            "rejected-by-policy".to_owned()
-        },
+        code,
         field: field.map(|field| cut(&field)),
         message: cut(&message),
         details: details.filter(|details| details.to_string().len() <= 16 << 10),

@@ -9,8 +9,7 @@ use crate::wasm::{Answer, Call, CallOutcome, Opinion, Refusal};
 
 /// Bytes of a plugin's words that go further than the plugin.
 const WORDS: usize = 4096;
-/// Bytes of a code or a field's name.
-const CODE: usize = 64;
+/// Bytes of a field's name.
 const FIELD: usize = 256;
 
 /// A plugin that did not answer.
@@ -75,13 +74,11 @@ pub(super) fn validation(answer: Answer) -> Result<Validation, Fault> {
     })
 }
 
-/// A refusal stands even where its frills are wrong.
+/// A refusal stands even where its frills are wrong. Whether its code may reach a caller is for
+/// `admission` to say.
 fn rejection(refusal: Refusal) -> Rejection {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let code = refusal.code;
-    let usable = !code.is_empty() && code.len() <= CODE && code.bytes().all(plain);
     Rejection {
-        code: if usable { code } else { "rejected".to_owned() },
+        code: bounded(&refusal.code, WORDS),
         message: bounded(&refusal.message, WORDS),
         field: refusal.field.map(|field| bounded(&field, FIELD)),
         details: refusal
@@ -183,7 +180,7 @@ mod tests {
     #[test]
     fn a_refusal_stands_and_its_parts_are_bounded() {
         let refusal = Refusal {
-            code: "not a code".into(),
+            code: "c".repeat(WORDS + 1),
             message: "é".repeat(WORDS),
             field: Some("f".repeat(FIELD + 1)),
             details: Some("[1]".into()),
@@ -191,7 +188,7 @@ mod tests {
         let Validation::Reject(rejection) = validation(Answer::Reject(refusal)).unwrap() else {
             unreachable!()
         };
-        assert_eq!(rejection.code, "rejected");
+        assert_eq!(rejection.code.len(), WORDS);
         assert_eq!(rejection.message.len(), WORDS);
         assert_eq!(rejection.field.unwrap().len(), FIELD);
         assert_eq!(rejection.details, None);
