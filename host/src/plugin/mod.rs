@@ -28,7 +28,6 @@ mod workspace;
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
@@ -79,7 +78,7 @@ pub enum PluginError {
 /// The gateway's plugins: the active set, and what became of the last attempt to load one.
 #[derive(Debug)]
 pub struct Plugins {
-    active: ArcSwapOption<PluginSet>,
+    active: Option<Arc<PluginSet>>,
     attempt: Attempt,
 }
 
@@ -134,14 +133,14 @@ impl Plugins {
             }
         };
         Self {
-            active: ArcSwapOption::new(active),
+            active,
             attempt: Attempt { plugins, error },
         }
     }
 
     /// The set that new tasks are pinned to.
     pub fn active(&self) -> Option<Arc<PluginSet>> {
-        self.active.load_full()
+        self.active.clone()
     }
 
     /// The body of `GET /plugins`: `{"revision", "error"?, "plugins":[{name, world, mode, onError,
