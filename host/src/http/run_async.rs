@@ -10,10 +10,10 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use super::problem::Problem;
-use super::stream::{X_TASK_ID, javascript};
+use super::stream::X_TASK_ID;
 use super::{status, submit};
 use crate::app::App;
-use crate::task::Mode;
+use crate::task::{Mode, javascript};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/run-async", post(run_async))

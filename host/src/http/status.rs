@@ -8,9 +8,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
-use super::stream::javascript;
 use crate::app::App;
-use crate::task::Record;
+use crate::task::{Record, javascript};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/tasks/status", get(status))

@@ -11,14 +11,13 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::presence;
 use super::sse;
 use crate::app::App;
-use crate::task::{Follower, Record, Status, Step, TaskError, report};
+use crate::task::{Follower, Record, Status, Step, TaskError, javascript, report};
 
 /// The task that an answer is about.
 pub(super) const X_TASK_ID: HeaderName = HeaderName::from_static("x-task-id");
@@ -164,11 +163,6 @@ fn end(record: &Record, batch: &mut BytesMut) {
         Status::Completed | Status::Pending | Status::Running => {}
     }
     batch.extend_from_slice(&sse::event("done", &Value::Object(report(record))));
-}
-
-/// A time as JavaScript writes it.
-pub(super) fn javascript(at: Timestamp) -> String {
-    format!("{at:.3}")
 }
 
 #[cfg(test)]

@@ -28,5 +28,6 @@ pub use record::{
     ActionResult, AgentSummary, CancelRequest, Ending, Mode, Phase, Reason, Record, Status,
     UploadedFile,
 };
+pub(crate) use report::javascript;
 pub use report::report;
 pub use store::{Finished, ListQuery, Page, TaskError, Tasks, Updated};

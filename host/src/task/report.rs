@@ -81,6 +81,7 @@ impl Fields {
     }
 }
 
-fn javascript(at: Timestamp) -> String {
+/// A time as JavaScript writes it: in UTC, with milliseconds.
+pub(crate) fn javascript(at: Timestamp) -> String {
     format!("{at:.3}")
 }
