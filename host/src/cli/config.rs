@@ -5,10 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::EXIT_USAGE;
 use crate::config::{Setting, Sources, settings};
-
-/// EX_USAGE of sysexits.h: what the operator wrote is wrong.
-const BAD_SETTINGS: u8 = 64;
 
 /// Prints the settings to stdout, as `key = value  # origin` or as a JSON object by key; exits with 64
 /// and all mistakes on stderr where there are any. Secrets read `[set]` or `[not set]`.
@@ -26,7 +24,7 @@ pub(super) fn run(sources: &Sources, as_json: bool) -> ExitCode {
         }
         Err(mistakes) => {
             let _ = writeln!(std::io::stderr(), "{mistakes}");
-            ExitCode::from(BAD_SETTINGS)
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `gatehouse doctor`: whether a gateway could work here, and what to do where it could not.
 //!
-//! Looks and tries, changes nothing that lasts: plugins are loaded into a bucket that is thrown away.
+//! Looks and tries, and activates nothing: plugins are loaded into a bucket that is thrown away. What
+//! stays is what a gateway would make as well: the data directory, the place for workspaces, and
+//! plugins in compiled form.
 
 mod checks;
 mod report;

@@ -24,6 +24,7 @@ const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Room for workspaces and logs: below the first a gateway would soon stop, below the second it is tight.
 const DISK_FAIL: u64 = 200 << 20;
 const DISK_WARN: u64 = 2 << 30;
+
 /// Every check, in the order in which a reader would mend things.
 pub(super) async fn all(config: &Config, environment: &BTreeMap<String, String>) -> Vec<Finding> {
     let mut findings = vec![
@@ -179,7 +180,7 @@ fn isolation(config: &Config) -> Vec<Finding> {
         Level::None => Finding::warn(
             CHECK,
             "level none: agents run as the service's own user",
-            "run as root or with CAP_SETUID and CAP_SETGID to give agents users of their own",
+            "run as root to give agents users of their own",
         ),
         Level::Uid => Finding::ok(CHECK, "level uid: agents have users of their own"),
     }];
