@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::check::{draft, not_available_yet, parse};
 use super::policies::{Candidate, Policies};
+use super::request::action_key;
 use super::schema::{FIELDS, find};
 use super::{Refusal, Request};
 use crate::config::{Config, Task};
@@ -232,11 +233,11 @@ fn options_refused(refused: OptionsRefused, plugin: &str, field: &str) -> Refusa
             field,
             "names no action: there are none here",
         ),
-        OptionsRefused::Unknown(known) => Refusal::at(
-            "unknown-field",
-            field,
-            format!("names no action; there are: {}", known.join(", ")),
-        ),
+        OptionsRefused::Unknown(known) => {
+            let known: Vec<_> = known.iter().map(|plugin| action_key(plugin)).collect();
+            let message = format!("names no action; there are: {}", known.join(", "));
+            Refusal::at("unknown-field", field, message)
+        }
         OptionsRefused::Bad(words) => Refusal::invalid(
             field,
             format!("is not what its plugin takes: {}", cut(&words)),

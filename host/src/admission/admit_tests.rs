@@ -277,7 +277,7 @@ async fn options_of_actions_are_judged_by_their_plugins_before_anything_starts()
         (status, code.as_str(), field.as_str()),
         (400, "unknown-field", "postExecutionActions.uploadFile")
     );
-    assert!(message.ends_with("there are: upload-files"), "{message}");
+    assert!(message.ends_with("there are: uploadFiles"), "{message}");
 
     let (status, code, field, _) = outcome(json!({ "git": { "commit": true } }), None).await;
     assert_eq!(

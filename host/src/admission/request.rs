@@ -148,6 +148,18 @@ pub(super) fn plugin_name(key: &str) -> String {
     name
 }
 
+/// The key by which callers name a plugin: `upload-files` is `uploadFiles`.
+pub(super) fn action_key(plugin: &str) -> String {
+    let mut words = plugin.split('-');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut key, word| {
+        let mut letters = word.chars();
+        key.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        key.push_str(letters.as_str());
+        key
+    })
+}
+
 fn actions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ActionOptions>, D::Error> {
     let actions = Map::<String, Value>::deserialize(from)?;
     Ok(actions
@@ -162,7 +174,7 @@ fn actions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ActionOptions>, D::
 
 #[cfg(test)]
 mod tests {
-    use super::plugin_name;
+    use super::{action_key, plugin_name};
 
     #[test]
     fn keys_of_actions_name_plugins_in_kebab_case() {
@@ -170,5 +182,7 @@ mod tests {
         assert_eq!(plugin_name("upload-files"), "upload-files");
         assert_eq!(plugin_name("git"), "git");
         assert_eq!(plugin_name("Git"), "git");
+        assert_eq!(plugin_name(&action_key("upload-files")), "upload-files");
+        assert_eq!(action_key("upload-files"), "uploadFiles");
     }
 }

@@ -10,6 +10,11 @@ use hyper::body::Body as _;
 
 use super::problem::{BODY_BROKEN, BODY_TIMEOUT, BODY_TOO_LARGE, Problem, UNSUPPORTED_MEDIA_TYPE};
 
+/// What comes after a refusal is thrown away up to so much and so long: a client that is still sending
+/// when the connection closes would see it broken and never read why.
+const MAX_DRAINED: usize = 64 << 20;
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(5);
+
 /// The whole body, of at most `limit` bytes, that has come within `time`.
 pub(super) async fn read(body: Body, limit: u64, time: Duration) -> Result<Bytes, Problem> {
     match tokio::time::timeout(time, collect(body, limit)).await {
@@ -27,6 +32,7 @@ async fn collect(mut body: Body, limit: u64) -> Result<Bytes, Problem> {
     };
     // What was announced is believed where it is too much, and for nothing else.
     if body.size_hint().lower() > limit {
+        tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(body)));
         return Err(too_large());
     }
     let mut collected = BytesMut::new();
@@ -37,11 +43,22 @@ async fn collect(mut body: Body, limit: u64) -> Result<Bytes, Problem> {
             continue;
         };
         if collected.len() as u64 + data.len() as u64 > limit {
+            tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(body)));
             return Err(too_large());
         }
         collected.extend_from_slice(&data);
     }
     Ok(collected.freeze())
+}
+
+async fn drain(mut body: Body) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.data_ref().map_or(0, Bytes::len);
+        if drained > MAX_DRAINED {
+            return;
+        }
+    }
 }
 
 /// JSON must be called so: a web page could send any other type to a gateway on the reader's own

@@ -32,10 +32,15 @@ impl Gate for PolicyGate {
             .iter()
             .map(|decision| decision.micros)
             .sum();
+        let last = |verdict: &str| {
+            let mut decisions = ruling.decisions.iter().rev();
+            let decided = decisions.find(|one| one.enforced && one.verdict == verdict)?;
+            Some(decided.plugin.clone())
+        };
         let (verdict, plugin, reason, answer) = match ruling.verdict {
             Verdict::Abstain => ("abstain", None, None, GateAnswer::NoOpinion),
-            Verdict::Allow(None) => ("allow", None, None, GateAnswer::Allow(None)),
-            Verdict::Allow(input) => ("rewrite", None, None, GateAnswer::Allow(input)),
+            Verdict::Allow(None) => ("allow", last("allow"), None, GateAnswer::Allow(None)),
+            Verdict::Allow(input) => ("rewrite", last("rewrite"), None, GateAnswer::Allow(input)),
             Verdict::Deny { plugin, reason } => {
                 self.denied.fetch_add(1, Ordering::Relaxed);
                 (
