@@ -2,6 +2,7 @@
 //!
 //! One binary, so that the machine links once. What a test waits for is an event, never a time.
 
+mod attacks;
 mod cancel;
 mod crashes;
 mod first_task;

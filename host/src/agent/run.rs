@@ -24,6 +24,8 @@ use crate::task::EventLog;
 const COMPLAINT: usize = 4096;
 /// Time for writing down what came before the end, once everything is dead.
 const LAST_WORDS: Duration = Duration::from_secs(30);
+/// Time for reading what is left in the pipe of standard error then.
+const LAST_COMPLAINT: Duration = Duration::from_secs(2);
 
 /// Where a run keeps its own files; not the task's workspace.
 #[derive(Clone, Copy)]
@@ -251,8 +253,17 @@ async fn end_of(mut stderr: ChildStderr) -> Vec<u8> {
     kept
 }
 
-async fn text_of(complaint: JoinHandle<Vec<u8>>) -> String {
-    // Everything that could write is dead, so this ends.
-    let bytes = complaint.await.unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
+/// What was kept. The agent may have handed its end of the pipe to a process that is not of its tree
+/// and keeps it open, so nothing waits for its closing.
+async fn text_of(mut complaint: JoinHandle<Vec<u8>>) -> String {
+    match tokio::time::timeout(LAST_COMPLAINT, &mut complaint).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
+        Err(_held) => {
+            complaint.abort();
+            tracing::warn!(
+                "somebody outside of the agent's processes holds its standard error open"
+            );
+            String::new()
+        }
+    }
 }
