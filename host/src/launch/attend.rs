@@ -13,6 +13,16 @@ use crate::config::Config;
 use crate::task::{Ending, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks, names};
 use crate::webhook::Courier;
 
+/// How long after `timeoutMinutes` a job is taken for hanging: more than it takes to end the agent, to
+/// close the log and to try the report again. While it carries out actions, which have limits of their
+/// own, it is given the second time as well.
+const HANGS_AFTER: Duration = if cfg!(test) {
+    Duration::from_millis(100)
+} else {
+    Duration::from_secs(120)
+};
+const ACTIONS_HANG_AFTER: Duration = Duration::from_secs(60 * 60);
+
 /// Where an unfinished task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -42,6 +52,7 @@ pub(super) struct Attendant {
     courier: Arc<Courier>,
     cancel_grace: Duration,
     lease: Duration,
+    longest: u32,
     stop: CancellationToken,
 }
 
@@ -61,6 +72,7 @@ impl Attendant {
             courier,
             cancel_grace,
             lease: config.job.lease,
+            longest: config.task.timeout_minutes_limit,
             stop,
         }
     }
@@ -165,8 +177,9 @@ impl Attendant {
     ) -> Result<(), TaskError> {
         let id = record.task_id.clone();
         let mut hints = self.tasks.bucket().watch(&names::transient(&id));
+        let mut hung = false;
         loop {
-            let gone = self.gone(&record, overdue);
+            let gone = async { hung = self.gone(&record, overdue).await };
             if !self.unless_stopped(gone).await {
                 return Ok(());
             }
@@ -191,24 +204,58 @@ impl Attendant {
         self.launcher.sweep(&id).await;
         let ending = match record.cancel {
             Some(_) => Ending::cancelled(),
+            None if hung => Ending::failed(
+                Reason::TimedOut,
+                "Process timed out: timeoutMinutes is over, and the job did not end",
+            ),
             None => Ending::failed(Reason::Lost, "The job ended without a result."),
         };
         self.finish(&id, ending).await?;
         Ok(())
     }
 
-    /// Returns when the job is gone, which it will be some time after its end was asked for.
-    async fn gone(&self, record: &Record, overdue: &CancellationToken) {
-        let forced = async {
+    /// Returns when the job is gone, which it will be some time after its end was asked for or its
+    /// time was over; true where it hung and had to be killed for that.
+    async fn gone(&self, record: &Record, overdue: &CancellationToken) -> bool {
+        let cancelled = async {
             overdue.cancelled().await;
             tokio::time::sleep(self.cancel_grace).await;
         };
-        tokio::select! {
-            () = self.launcher.gone(record) => {}
-            () = forced => {
-                self.launcher.kill(record).await;
-                self.launcher.gone(record).await;
+        let hung = tokio::select! {
+            () = self.launcher.gone(record) => return false,
+            () = cancelled => false,
+            () = self.hangs(record) => true,
+        };
+        if hung {
+            tracing::error!(task = %record.task_id, "a job is long past its task's time and is killed");
+        }
+        self.launcher.kill(record).await;
+        self.launcher.gone(record).await;
+        hung
+    }
+
+    /// Returns once the job must hang: a job ends its task in time by itself, and a stopped or
+    /// deadlocked one still looks alive. Measured from here, not by the record, so that neither a
+    /// changed clock nor a suspended machine ends a job that works.
+    async fn hangs(&self, record: &Record) {
+        let minutes = record
+            .effective
+            .get("timeoutMinutes")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or_else(|| u64::from(self.longest));
+        let total = Duration::from_secs(minutes.saturating_mul(60));
+        tokio::time::sleep(total.saturating_add(HANGS_AFTER)).await;
+        let acts = match self.tasks.get(&record.task_id).await {
+            Ok(Some(record)) => {
+                matches!(
+                    record.phase,
+                    Phase::Actions | Phase::Reporting | Phase::Ended
+                )
             }
+            Ok(None) | Err(_) => true,
+        };
+        if acts {
+            tokio::time::sleep(ACTIONS_HANG_AFTER).await;
         }
     }
 

@@ -154,10 +154,14 @@ impl World {
     }
 
     async fn store(&self, id: &str, second: i64) -> TaskId {
+        self.store_with(id, second, json!({})).await
+    }
+
+    async fn store_with(&self, id: &str, second: i64, effective: serde_json::Value) -> TaskId {
         let record: Record = serde_json::from_value(json!({
             "taskId": id, "status": "pending", "phase": "queued", "executionMode": "async",
             "caller": "anonymous", "createdAt": jiff::Timestamp::from_second(1_700_000_000 + second).unwrap(),
-            "logsPath": "x", "encryptedPayloadPath": "x", "effective": {}, "pluginSet": "r",
+            "logsPath": "x", "encryptedPayloadPath": "x", "effective": effective, "pluginSet": "r",
             "callbackUrl": "https://example.invalid/hook",
         }))
         .unwrap();
@@ -360,6 +364,47 @@ async fn a_cancelled_job_that_does_not_end_is_killed_and_the_task_is_cancelled()
     dispatcher.cancel(&a, "caller").await.unwrap();
     assert_eq!(world.next().await, Told::Killed("a".to_owned()));
     assert_eq!(world.over(&a).await.status, Status::Cancelled);
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_hangs_beyond_its_tasks_time_is_killed_and_the_task_timed_out() {
+    let mut world = World::new(&[]);
+    let dispatcher = world.dispatcher().await;
+    let a: TaskId = "a".parse().unwrap();
+    let place = dispatcher.reserve().unwrap();
+    world.store_with("a", 0, json!({"timeoutMinutes": 0})).await;
+    dispatcher.submit(place, a.clone());
+    assert_eq!(world.next().await, started("a"));
+    assert_eq!(world.next().await, Told::Killed("a".to_owned()));
+    let record = world.over(&a).await;
+    assert_eq!(
+        (record.status, record.reason, record.exit_code),
+        (Status::Failed, Some(Reason::TimedOut), Some(124))
+    );
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_carries_out_actions_after_its_tasks_time_is_left_to_it() {
+    let mut world = World::new(&[]);
+    let dispatcher = world.dispatcher().await;
+    let place = dispatcher.reserve().unwrap();
+    let a = world.store_with("a", 0, json!({"timeoutMinutes": 0})).await;
+    dispatcher.submit(place, a.clone());
+    assert_eq!(world.next().await, started("a"));
+    world
+        .tasks
+        .update(&a, |record| {
+            record.phase = Phase::Actions;
+            true
+        })
+        .await
+        .unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    world.complete(&a).await;
+    assert_eq!(world.next().await, Told::Swept("a".to_owned()));
+    assert_eq!(world.over(&a).await.status, Status::Completed);
     dispatcher.stop().await;
 }
 
