@@ -1,6 +1,7 @@
 //! What belongs to a task's sandbox, written down so that any process can sweep it.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,7 +75,11 @@ impl Record {
 
     pub(super) fn write(&self, data_dir: &Path, id: &TaskId) -> io::Result<()> {
         let path = Self::path(data_dir, id);
-        std::fs::create_dir_all(data_dir.join("sandboxes"))?;
+        // Which tasks run, and as whom, is not for other tasks' agents to read.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir.join("sandboxes"))?;
         std::fs::write(path, serde_json::to_vec(self)?)
     }
 
