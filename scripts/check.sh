@@ -14,7 +14,7 @@ need shellcheck
 rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
 
 step "Scripts (shellcheck)"
-timed shellcheck -x scripts/*.sh .ci/run
+timed shellcheck -x scripts/*.sh scripts/bench/*.sh .ci/run
 
 step "Format"
 timed cargo fmt --all --check

@@ -1,9 +1,10 @@
 //! Stands in for the CLI where the real one cannot be made to misbehave on demand. Speaks its control
-//! protocol, passes the canary as the real one does, and then does what the prompt says.
+//! protocol, passes the canary as the real one does, and then does what the prompt says. For the
+//! benchmarks it also behaves, at a known pace.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -66,9 +67,65 @@ fn misbehave(
         out.flush().expect("read by the host");
         drop(out);
         result("odd lines were written");
+    } else if prompt.contains("tell the time") {
+        tell_the_time(prompt);
+    } else if prompt.contains("ask about calls") {
+        ask_about_calls(prompt, hook, lines);
     } else {
         pass_the_canary(prompt, hook, lines);
     }
+}
+
+/// `tell the time: GROUPS of LINES every MILLISECONDS`. Each line says when it was written.
+fn tell_the_time(prompt: &str) {
+    let [groups, lines, pause] = numbers(prompt);
+    init();
+    for _ in 0..groups {
+        std::thread::sleep(Duration::from_millis(pause));
+        for _ in 0..lines {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .expect("after 1970");
+            say(&json!({"type": "system", "subtype": "tick", "at": now.as_nanos() as u64}));
+        }
+    }
+    result("that was the time");
+}
+
+/// `ask about calls: NUMBER of BYTES every MILLISECONDS`. Tells how long each answer took.
+fn ask_about_calls(
+    prompt: &str,
+    hook: &Value,
+    lines: &mut impl Iterator<Item = std::io::Result<String>>,
+) {
+    let [calls, bytes, pause] = numbers(prompt);
+    init();
+    let cwd = std::env::current_dir().expect("there is one");
+    let input = json!({"file_path": cwd.join("file.txt"), "content": "x".repeat(bytes as usize)});
+    let mut nanos = Vec::new();
+    for number in 0..calls {
+        std::thread::sleep(Duration::from_millis(pause));
+        let id = format!("toolu_{number}");
+        let question = json!({"type": "control_request", "request_id": format!("hook-{number}"), "request": {
+            "subtype": "hook_callback", "callback_id": hook, "tool_use_id": id,
+            "input": {"hook_event_name": "PreToolUse", "tool_name": "Write", "tool_input": input,
+                      "tool_use_id": id, "cwd": cwd},
+        }});
+        let since = Instant::now();
+        say(&question);
+        lines.next().expect("an answer").expect("read");
+        nanos.push(since.elapsed().as_nanos() as u64);
+    }
+    say(&json!({"type": "system", "subtype": "asked", "nanos": nanos}));
+    result("every call was asked about");
+}
+
+/// The first three numbers.
+fn numbers(prompt: &str) -> [u64; 3] {
+    let mut found = prompt
+        .split(|character: char| !character.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok());
+    [(); 3].map(|()| found.next().expect("three numbers"))
 }
 
 /// What the real CLI does with a prompt: asks the API, asks the hook about the tool, tells the API.
