@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use reqwest::redirect::Policy;
@@ -41,11 +42,24 @@ pub(super) async fn forward(
         .try_acquire_owned()
         .map_err(|_| Refusal::TooManyRequests)?;
 
+    shared.allowance.judge_sums(&shared.meter)?;
+
     let (parts, body) = request.into_parts();
     let (upload, fault) = Upload::new(body, shared.max_body);
+    let upload = if shared.allowance.reads_bodies() {
+        let whole = upload
+            .collect()
+            .await
+            .map_err(|_| fault.get().copied().unwrap_or(Refusal::Malformed))?;
+        let whole = whole.to_bytes();
+        shared.allowance.judge_body(&whole)?;
+        reqwest::Body::from(whole)
+    } else {
+        reqwest::Body::wrap(upload)
+    };
     let mut outgoing = reqwest::Request::new(Method::POST, url.clone());
     *outgoing.headers_mut() = headers::outgoing(&parts.headers, &shared.credential);
-    *outgoing.body_mut() = Some(reqwest::Body::wrap(upload));
+    *outgoing.body_mut() = Some(upload);
 
     shared.meter.forwarded();
     let answer = shared.client.execute(outgoing).await.map_err(|error| {

@@ -42,6 +42,14 @@ impl Meter {
         self.0.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn requests(&self) -> u64 {
+        self.0.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn output_tokens(&self) -> u64 {
+        self.0.output.load(Ordering::Relaxed)
+    }
+
     pub(super) fn report(&self) -> Value {
         let sums = &self.0;
         let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);

@@ -8,8 +8,9 @@
 //! (`head`); the target is compared with a list and never becomes part of a URL (`routes`); of
 //! the headers only those pass that speak of the message itself (`headers`). What is left is
 //! streamed both ways without being held (`forward`, `body`), while `meter` reads the counts
-//! out of it. Every answer of the broker's own is a `refusal::Refusal`.
+//! out of it and `allowance` says when it is enough. Every answer of the broker's own is a `refusal::Refusal`.
 
+mod allowance;
 mod body;
 mod connection;
 mod forward;
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::allowance::Allowance;
 use self::meter::Meter;
 use self::routes::Routes;
 use self::token::Token;
@@ -91,6 +93,7 @@ struct Shared {
     /// One permit per forwarded request, held until its answer has ended.
     places: Arc<Semaphore>,
     max_body: u64,
+    allowance: Allowance,
     meter: Meter,
 }
 
@@ -124,6 +127,7 @@ impl Broker {
             credential: credential.header()?,
             places: Arc::new(Semaphore::new(places(settings.max_concurrent))),
             max_body: settings.max_body,
+            allowance: Allowance::new(settings),
             meter: meter.clone(),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))

@@ -18,6 +18,13 @@ pub(super) enum Refusal {
     PathDenied,
     /// The body is longer than `broker.max_body`.
     BodyTooLarge,
+    /// The model is none of `broker.allowed_models`.
+    ModelDenied,
+    /// `max_tokens` is above `broker.max_tokens_per_request`.
+    TooManyTokens,
+    /// The task has used up `broker.max_requests` or `broker.max_output_tokens`. No 429: that would
+    /// make the CLI try again for minutes.
+    BudgetSpent,
     /// `broker.max_concurrent` requests are running.
     TooManyRequests,
     /// No connection, no TLS, or the connection broke before the answer began.
@@ -61,6 +68,24 @@ impl Refusal {
                 "request_too_large",
                 "proxy_body_too_large",
                 "the request's body is larger than the broker forwards",
+            ),
+            Self::ModelDenied => (
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "proxy_model_denied",
+                "this model is not available to the task",
+            ),
+            Self::TooManyTokens => (
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "proxy_max_tokens_denied",
+                "max_tokens is higher than a request of the task may ask for",
+            ),
+            Self::BudgetSpent => (
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "proxy_budget_spent",
+                "the task has used up its requests or tokens",
             ),
             Self::TooManyRequests => (
                 StatusCode::TOO_MANY_REQUESTS,

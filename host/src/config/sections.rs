@@ -165,6 +165,13 @@ pub struct Broker {
     #[serde(deserialize_with = "units::url")]
     pub upstream: url::Url,
     pub extra_paths: Vec<String>,
+    pub allowed_models: Vec<String>,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub max_tokens_per_request: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub max_requests: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub max_output_tokens: u32,
     #[serde(deserialize_with = "units::bytes")]
     pub max_body: u64,
     #[serde(deserialize_with = "units::count")]

@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod allowance;
 mod client;
 mod clients;
 mod headers;
@@ -36,6 +37,10 @@ fn settings(upstream: &str) -> crate::config::Broker {
     crate::config::Broker {
         upstream: upstream.parse().unwrap(),
         extra_paths: Vec::new(),
+        allowed_models: Vec::new(),
+        max_tokens_per_request: 0,
+        max_requests: 0,
+        max_output_tokens: 0,
         max_body: 1024 * 1024,
         max_concurrent: 16,
         connect_timeout: Duration::from_secs(10),
