@@ -11,7 +11,7 @@ mod prepare;
 mod work;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -24,10 +24,11 @@ use crate::task::{Ending, Finished, Lease, Reason, TaskError, TaskId, Tasks};
 use interrupt::{Cause, Interrupt};
 use work::Work;
 
-/// Attempts to write the end of a task before the job gives up and leaves it to the gateway, and the
-/// wait before each further one.
-const REPORT_ATTEMPTS: u32 = 8;
-const REPORT_BACKOFF: Duration = Duration::from_millis(250);
+/// The storage may fail for so long before a job gives up and leaves its task to the gateway.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// Between two tries: grows from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a job works with.
 #[derive(Debug)]
@@ -93,32 +94,41 @@ impl Job {
     }
 }
 
-/// Writes the end, trying again while the storage fails: what was worked must not be lost to a blip.
+/// Writes the end.
 async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<(), TaskError> {
-    let mut attempt = 1;
+    let finished = patiently("write the end of the task", async || {
+        tasks.finish(id, ending.clone()).await
+    });
+    match finished.await? {
+        Finished::ByUs(record) => info!(
+            status = record.status.as_str(),
+            exit_code = record.exit_code,
+            "task ended"
+        ),
+        Finished::Before(record) => warn!(
+            status = record.status.as_str(),
+            "task had been ended by somebody else"
+        ),
+    }
+    Ok(())
+}
+
+/// Tries again while the storage fails: what was worked must not be lost to a disk that is full for a
+/// while.
+async fn patiently<T>(
+    what: &'static str,
+    mut attempt: impl AsyncFnMut() -> Result<T, TaskError>,
+) -> Result<T, TaskError> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
     loop {
-        match tasks.finish(id, ending.clone()).await {
-            Ok(Finished::ByUs(record)) => {
-                info!(
-                    status = record.status.as_str(),
-                    exit_code = record.exit_code,
-                    "task ended"
-                );
-                return Ok(());
+        match attempt().await {
+            Err(TaskError::Bucket(failure)) if started.elapsed() < PATIENCE => {
+                warn!(error = %failure, "cannot {what}; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LAST_PAUSE);
             }
-            Ok(Finished::Before(record)) => {
-                warn!(
-                    status = record.status.as_str(),
-                    "task had been ended by somebody else"
-                );
-                return Ok(());
-            }
-            Err(failure) if attempt >= REPORT_ATTEMPTS => return Err(failure),
-            Err(failure) => {
-                warn!(error = %failure, attempt, "cannot write the end of the task; trying again");
-                tokio::time::sleep(REPORT_BACKOFF * attempt).await;
-                attempt += 1;
-            }
+            result => return result,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::actions::{Actions, Done};
 use super::gate::PolicyGate;
 use super::interrupt::{Cause, Interrupt};
 use super::prepare::{Commands, callers_environment, working_directory};
-use super::{Failure, Job};
+use super::{Failure, Job, patiently};
 use crate::admission::{Payload, Request};
 use crate::agent::{self, AgentEnd, AgentTask};
 use crate::broker::{Broker, Credential};
@@ -352,16 +352,16 @@ impl<'a> Work<'a> {
         phase: Phase,
         mut also: impl FnMut(&mut Record) + Send,
     ) -> Result<(), Failure> {
-        let updated = self
-            .job
-            .tasks
-            .update(self.id, |record| {
+        let updated = patiently("note the phase", async || {
+            let change = |record: &mut Record| {
                 record.phase = phase;
                 also(record);
                 true
-            })
-            .await
-            .map_err(|source| Failure::fault("noting the phase", source))?;
+            };
+            self.job.tasks.update(self.id, change).await
+        })
+        .await
+        .map_err(|source| Failure::fault("noting the phase", source))?;
         if updated.record.status.is_terminal() {
             self.interrupt.raise(Cause::LeaseLost);
         } else if updated.record.cancel.is_some() {

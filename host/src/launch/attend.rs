@@ -13,13 +13,13 @@ use crate::config::Config;
 use crate::task::{Ending, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks, names};
 use crate::webhook::Courier;
 
-/// How long after `timeoutMinutes` a job is taken for hanging: more than it takes to end the agent, to
-/// close the log and to try the report again. While it carries out actions, which have limits of their
+/// How long after `timeoutMinutes` a job is taken for hanging: more than it takes to end the agent and
+/// to wait for a storage that fails for a while. While it carries out actions, which have limits of their
 /// own, it is given the second time as well.
 const HANGS_AFTER: Duration = if cfg!(test) {
     Duration::from_millis(100)
 } else {
-    Duration::from_secs(120)
+    Duration::from_secs(15 * 60)
 };
 const ACTIONS_HANG_AFTER: Duration = Duration::from_secs(60 * 60);
 

@@ -25,7 +25,7 @@ const LAST_RETRY: Duration = Duration::from_secs(1);
 const CLOSE_LIMIT: Duration = if cfg!(test) {
     Duration::from_millis(200)
 } else {
-    Duration::from_secs(30)
+    Duration::from_secs(5 * 60)
 };
 
 /// What [`super::EventLog`] asks for.
