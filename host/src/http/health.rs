@@ -52,7 +52,8 @@ impl StorageProbe {
             .bucket
             .put(
                 "probe/writable",
-                Bytes::new(),
+                // A disk that is full still takes an empty file.
+                Bytes::from_static(&[0; 64 * 1024]),
                 When::Always,
                 Durability::Buffered,
             )
