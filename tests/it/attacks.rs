@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::time::Duration;
 
+use gatehouse_tests::manifest::Manifest;
 use gatehouse_tests::{Gateway, eventually};
 use serde_json::json;
 
@@ -59,4 +60,27 @@ async fn a_storage_that_fails_for_a_while_loses_no_result() {
     let record = gateway.ended(&id).await;
     assert_eq!(record["status"], "completed", "{record:#}");
     gateway.is_clean().await;
+}
+
+#[tokio::test]
+async fn a_decision_that_comes_too_late_is_a_denial_that_is_kept() {
+    let loops = gatehouse_tests::manifest::guest("loops");
+    let more = r#"limits = { time = "20s" }"#;
+    let gateway = Gateway::with()
+        .scenario("one-bash-call")
+        .plugins(&Manifest::empty().plugin("loops", "tool-permission", loops, more))
+        .env("GATEHOUSE__AGENT__DECISION_TIMEOUT", "1s")
+        .start()
+        .await;
+    let more = json!({"permissionMode": "bypassPermissions"});
+    let stream = gateway.run(&gateway.request_with("run it", more)).await;
+    let id = stream.task_id.clone();
+
+    let record = gateway.ended(&id).await;
+
+    assert_eq!(record["agent"]["deniedCalls"], 1, "{record:#}");
+    let decisions = gateway.decisions(&id).await;
+    assert_eq!(decisions.len(), 1, "{decisions:#?}");
+    assert_eq!(decisions[0]["verdict"], "deny");
+    assert_eq!(decisions[0]["fault"], "timed-out");
 }

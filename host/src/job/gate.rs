@@ -1,10 +1,11 @@
 //! Every tool call of the agent, put to the pinned plugins.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::agent::{Gate, GateAnswer};
 use crate::plugin::{DecisionLog, PluginSet, TaskState, TaskView, ToolCall, Verdict};
@@ -19,13 +20,19 @@ pub(super) struct PolicyGate {
     pub(super) decisions: DecisionLog,
     pub(super) log: EventLog,
     pub(super) denied: AtomicU32,
+    /// What a decision may take; less than the agent waits, so that one that comes too late is kept
+    /// like every other.
+    pub(super) within: Duration,
 }
 
 #[async_trait]
 impl Gate for PolicyGate {
     async fn decide(&self, call: ToolCall) -> GateAnswer {
         let (id, tool) = (call.id.clone(), call.tool.clone());
-        let ruling = self.plugins.decide(&self.task, call, &self.state).await;
+        let ruling = self
+            .plugins
+            .decide(&self.task, call, &self.state, self.within)
+            .await;
         self.decisions.add(&ruling.decisions);
         let micros: u64 = ruling
             .decisions

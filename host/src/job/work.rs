@@ -122,6 +122,7 @@ impl<'a> Work<'a> {
             decisions: decisions.clone(),
             log: log.clone(),
             denied: AtomicU32::new(0),
+            within: self.job.config.agent.decision_timeout * 9 / 10,
         };
         let mut end = agent::run(&task, &sandbox, &gate, log, self.interrupt.token()).await;
         // What the agent left running must not change a file while actions read it.

@@ -56,7 +56,10 @@ pub(super) fn told<T>(call: Call<Result<T, String>>) -> Result<Result<T, String>
     match call.outcome {
         CallOutcome::Done(answer) => Ok(answer.map_err(|words| bounded(&words, WORDS))),
         CallOutcome::Trapped(message) => Err(Fault::new("trapped", &message)),
-        CallOutcome::TimedOut => Err(Fault::new("timed-out", "took longer than limits.time")),
+        CallOutcome::TimedOut => Err(Fault::new(
+            "timed-out",
+            "took longer than limits.time, or than was left for the decision",
+        )),
         CallOutcome::OutOfMemory => Err(Fault::new(
             "out-of-memory",
             "needed more than limits.memory",

@@ -399,7 +399,12 @@ mod tests {
             index: 0,
         };
         let ruling = set
-            .decide(&Arc::new(task), call, &TaskState::default())
+            .decide(
+                &Arc::new(task),
+                call,
+                &TaskState::default(),
+                std::time::Duration::from_secs(1),
+            )
             .await;
         assert_eq!(ruling.verdict, Verdict::Abstain);
         let refused = set.check_options("git", &json!({})).await;

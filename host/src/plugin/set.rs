@@ -19,7 +19,7 @@ use super::{
 };
 use crate::bucket::Bucket;
 use crate::config::Config;
-use crate::wasm::{Reach, World};
+use crate::wasm::{Call, CallOutcome, Reach, World};
 
 /// Characters of the agent's own names in a decision; it chooses those of MCP tools.
 const NAME: usize = 256;
@@ -114,8 +114,16 @@ impl PluginSet {
     /// Asks the tool-permission plugins in order: first deny wins, a rewrite feeds the next.
     ///
     /// A plugin that cannot answer denies, or where its `on_error` is `allow` has no opinion: a
-    /// fault never lets a call pass the agent's own rules.
-    pub async fn decide(&self, task: &Arc<TaskView>, call: ToolCall, state: &TaskState) -> Ruling {
+    /// fault never lets a call pass the agent's own rules. All of them together have `within`,
+    /// waiting for a place included; whoever has not answered by then could not.
+    pub async fn decide(
+        &self,
+        task: &Arc<TaskView>,
+        call: ToolCall,
+        state: &TaskState,
+        within: Duration,
+    ) -> Ruling {
+        let deadline = tokio::time::Instant::now() + within;
         let mut call = Arc::new(call);
         let mut verdict = Verdict::Abstain;
         let mut decisions = Vec::new();
@@ -127,7 +135,13 @@ impl PluginSet {
                 notes: Some(state.of(&plugin.pin.name)),
                 ..Reach::default()
             };
-            let answered = plugin.component.decide(reach).await;
+            let asked = tokio::time::Instant::now();
+            let answered = tokio::time::timeout_at(deadline, plugin.component.decide(reach)).await;
+            let answered = answered.unwrap_or_else(|_late| Call {
+                outcome: CallOutcome::TimedOut,
+                cited: None,
+                time: asked.elapsed(),
+            });
             let mut decision = self.decision(plugin, "tool", answered.time, answered.cited.clone());
             decision.call = Some(call.id.chars().take(NAME).collect());
             decision.tool = Some(call.tool.chars().take(NAME).collect());
