@@ -18,16 +18,17 @@ pub async fn measure() -> Vec<Row> {
         "exit without a result",
         json!({"callbackUrl": "http://127.0.0.1:59999/"}),
     );
-    let (mut answered, mut spawned) = (Vec::new(), Vec::new());
+    let (mut answered, mut spawned, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..TASKS {
         let (sent, since) = (setting::now(), Instant::now());
         let id = gateway.run_async(&request).await;
         answered.push(since.elapsed());
         spawned.push(started(&gateway, &id).await.saturating_sub(sent));
         gateway.ended(&id).await;
+        bare.push(spawn());
     }
     setting::end(gateway).await;
-    let bare = Sample::of((0..100).map(|_| spawn()));
+    let bare = Sample::of(bare);
     vec![
         Row::new("`POST /run-async` to 202", Sample::of(answered))
             .beside("bare spawn of the binary", bare.clone()),

@@ -109,8 +109,12 @@ pub fn table(rows: &[Row]) -> String {
         goals,
     } in rows
     {
-        let own = [ours.median(), ours.min(), ours.p99()].map(|value| ours.told(value));
-        let (name, median, ratio) = match peer {
+        let median = ours.told(ours.median());
+        let (min, p99) = match ours.sorted.len() {
+            1 => (String::new(), String::new()),
+            _ => (ours.told(ours.min()), ours.told(ours.p99())),
+        };
+        let (name, its_median, ratio) = match peer {
             Some((name, peer)) => (
                 *name,
                 peer.told(peer.median()),
@@ -124,10 +128,7 @@ pub fn table(rows: &[Row]) -> String {
             .collect();
         let _ = writeln!(
             text,
-            "| {what} | {} | {} | {} | {name} | {median} | {ratio} | {} |",
-            own[0],
-            own[1],
-            own[2],
+            "| {what} | {median} | {min} | {p99} | {name} | {its_median} | {ratio} | {} |",
             goals.join(", ")
         );
     }
