@@ -60,6 +60,9 @@ impl Confinement {
         // A session of its own: no terminal, and no signal meant for ours.
         setsid().map_err(step("start a session"))?;
         self.apply_limits()?;
+        // Where memory runs out, the agent goes first and not what watches over it. Without privilege
+        // it may not say so, for a process that is closed to others is to itself as well.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
         if let Some(uid) = self.uid {
             become_user(uid)?;
         }
