@@ -7,7 +7,7 @@ while read -r line; do
     *'"initialize"'*) answer '{"protocolVersion":"2024-11-05","capabilities":{"tools":{}},"serverInfo":{"name":"marker","version":"1"}}' ;;
     *'"tools/list"'*) answer '{"tools":[{"name":"leave_mark","description":"leaves a mark","inputSchema":{"type":"object","properties":{}}}]}' ;;
     *'"tools/call"'*)
-      touch "/tmp/gatehouse-mark-by-mcp-$$"
+      touch "/tmp/gatehouse-tests/gatehouse-mark-by-mcp-$$"
       answer '{"content":[{"type":"text","text":"gatehouse-mark left"}]}'
       ;;
     *'"id"'*) answer '{}' ;;

@@ -1,6 +1,7 @@
 //! What a hostile agent, or a bad day, does to the job that runs it.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::time::Duration;
 
 use gatehouse_tests::manifest::Manifest;
@@ -83,4 +84,42 @@ async fn a_decision_that_comes_too_late_is_a_denial_that_is_kept() {
     assert_eq!(decisions.len(), 1, "{decisions:#?}");
     assert_eq!(decisions[0]["verdict"], "deny");
     assert_eq!(decisions[0]["fault"], "timed-out");
+}
+
+#[tokio::test]
+async fn what_an_agent_leaves_outside_its_workspace_goes_with_it_and_it_goes_first() {
+    let gateway = Gateway::with().scenario("leaves-files").start().await;
+    let level = gateway.get("/health?verbose=true").await["isolation"]["level"].clone();
+    let more = json!({"permissionMode": "bypassPermissions"});
+
+    let stream = gateway.run(&gateway.request_with("leave", more)).await;
+    let events = stream.rest().await;
+
+    let told = events
+        .iter()
+        .map(gatehouse_tests::Event::json)
+        .find_map(|line| {
+            line["tool_use_result"]["stdout"]
+                .as_str()
+                .map(str::to_owned)
+        })
+        .expect("the command ran");
+    let left: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("left "))
+        .collect();
+    assert_eq!(left.len(), 3, "{told}");
+    gateway.is_clean().await;
+    // An agent without a user of its own cannot be told from whoever runs the gateway.
+    if level == "uid" {
+        assert!(told.contains("memory 1000"), "{told}");
+        let found: Vec<_> = left
+            .iter()
+            .filter(|path| Path::new(path).exists())
+            .collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+    for path in left {
+        let _ = std::fs::remove_dir_all(path);
+    }
 }

@@ -1,5 +1,7 @@
 //! A denied call does not run, and what goes wrong in the gate is a denial.
 
+use std::os::unix::fs::PermissionsExt;
+
 use gatehouse_tests::Gateway;
 use gatehouse_tests::manifest::Manifest;
 use serde_json::{Value, json};
@@ -7,10 +9,12 @@ use serde_json::{Value, json};
 /// The scenario `forbidden-tools` tries each way to leave a mark: Bash, Write, a subagent, an MCP tool.
 /// Every mark it would leave contains this word.
 const MARK: &str = "gatehouse-mark";
+/// Where they are left. Ours and open to everybody: what an agent leaves in `/tmp` itself is removed.
+const OPEN: &str = "/tmp/gatehouse-tests";
 
 fn marks(gateway: &Gateway) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
-    let mut directories = vec![gateway.work(), "/tmp".into(), "/var/tmp".into()];
+    let mut directories = vec![gateway.work(), OPEN.into()];
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(&directory)
             .into_iter()
@@ -56,6 +60,8 @@ fn mcp_server() -> Value {
 
 /// Tries everything under `manifest` and sees that nothing ran and at least `denied` calls were denied.
 async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value, at_least: usize) {
+    std::fs::create_dir_all(OPEN).unwrap();
+    std::fs::set_permissions(OPEN, std::fs::Permissions::from_mode(0o777)).unwrap();
     let gateway = Gateway::with()
         .scenario("forbidden-tools")
         .plugins(manifest)

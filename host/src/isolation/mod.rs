@@ -14,6 +14,7 @@ mod cgroup;
 mod confinement;
 mod detect;
 pub mod guard;
+mod leftovers;
 mod processes;
 mod removal;
 mod sandbox;
@@ -201,6 +202,9 @@ impl Isolation {
             .map_err(system("kill what is left of a task"))?;
         removal::remove(&scope.directory).map_err(system("remove a task's directory"))?;
         removal::remove(&directory).map_err(system("remove a task's directory"))?;
+        if let Some(slot) = &slot {
+            leftovers::remove(slot.uid);
+        }
         if let Some(group) = &scope.cgroup {
             cgroup::remove(group);
         }

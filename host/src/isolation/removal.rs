@@ -5,7 +5,7 @@
 //! directory beside it, and each directory found in it is moved up to the top of the trash until all
 //! are flat. A removal that was interrupted is taken up by the next one of that name.
 
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, mkdirat, openat, rena
 use rustix::io::Errno;
 
 /// Removes the directory `path` with all below; absent is no error. The name is free at once.
-/// Nothing may write into the tree any more.
+/// Nothing may write into the tree any more, nor into the directory in which it stands.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -31,13 +31,25 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
+    empty_out(parent.as_fd(), &CString::new(name.as_bytes())?, &trash_name)
+}
+
+/// Removes the entry `name` of `parent`, into which everybody may write as into `/tmp`: only its owner
+/// can move it, and that is not at work any more. The trash has a name that nobody can have foreseen.
+pub(super) fn remove_among_strangers(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    let trash_name = OsString::from(format!(".gatehouse-{}", uuid::Uuid::new_v4()));
+    mkdirat(parent, &trash_name, Mode::RWXU)?;
+    empty_out(parent, name, &trash_name)
+}
+
+fn empty_out(parent: BorrowedFd<'_>, name: &CStr, trash_name: &OsStr) -> io::Result<()> {
     let mut trash = Trash {
-        directory: open_directory(parent.as_fd(), &trash_name)?,
+        directory: open_directory(parent, trash_name)?,
         moved: 0,
     };
-    trash.take(parent.as_fd(), &CString::new(name.as_bytes())?)?;
+    trash.take(parent, name)?;
     trash.empty()?;
-    absent_is_fine(unlinkat(&parent, &trash_name, AtFlags::REMOVEDIR))?;
+    absent_is_fine(unlinkat(parent, trash_name, AtFlags::REMOVEDIR))?;
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use super::confinement::Confinement;
 use super::guard::{ORDER, Order, PROGRAM_STDIN};
 use super::scope::{Record, Scope};
 use super::uid_pool::Slot;
-use super::{Facts, IsolationError, Supervised, beneath, cgroup, removal, system};
+use super::{Facts, IsolationError, Supervised, beneath, cgroup, leftovers, removal, system};
 use crate::task::TaskId;
 
 /// What to run. The environment is exactly `env`.
@@ -282,6 +282,10 @@ impl Sandbox {
         let (scope, facts, id) = (self.scope.clone(), self.facts.clone(), self.id.clone());
         in_background("remove a task's directory", move || {
             removal::remove(&scope.directory)?;
+            // The id is ours until the sandbox drops.
+            if let Some(uid) = scope.uid {
+                leftovers::remove(uid);
+            }
             if let Some(group) = &scope.cgroup {
                 cgroup::remove(group);
             }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use super::{IsolationError, processes, system};
+use super::{IsolationError, leftovers, processes, system};
 
 /// A range of user ids.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl UidPool {
         base.saturating_add(count)
     }
 
-    /// Takes the first that is free and kills whatever still runs under it.
+    /// Takes the first that is free, kills whatever still runs under it and removes what it left.
     pub(super) fn take(&self) -> Result<Slot, IsolationError> {
         let slot = (self.base..self.base.saturating_add(self.count))
             .find_map(|uid| self.lock(uid).transpose())
@@ -58,6 +58,7 @@ impl UidPool {
             let left =
                 processes::of_uid(slot.uid).map_err(system("look for processes of a user id"))?;
             if left.is_empty() {
+                leftovers::remove(slot.uid);
                 return Ok(slot);
             }
             tracing::warn!(
