@@ -49,8 +49,10 @@ impl UidPool {
     }
 
     /// Takes the first that is free, kills whatever still runs under it and removes what it left.
+    /// One that has a name is somebody else's, and so are its processes and files.
     pub(super) fn take(&self) -> Result<Slot, IsolationError> {
         let slot = (self.base..self.base.saturating_add(self.count))
+            .filter(|uid| !has_a_name(*uid))
             .find_map(|uid| self.lock(uid).transpose())
             .ok_or(IsolationError::PoolExhausted)?
             .map_err(system("lock a user id"))?;
@@ -93,6 +95,19 @@ impl UidPool {
     }
 }
 
+/// Whether the system knows a user of that id; one that it cannot tell of has none.
+fn has_a_name(uid: u32) -> bool {
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    if let Some(user) = &user {
+        tracing::warn!(
+            uid,
+            user = user.name,
+            "a user id of the pool is somebody's and left out"
+        );
+    }
+    user.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -121,5 +136,16 @@ mod tests {
         let uid = first.uid;
         drop(first);
         assert_eq!(pool.take().unwrap().uid, uid);
+    }
+
+    #[test]
+    fn an_id_that_is_somebodys_is_not_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = UidPool {
+            base: 0,
+            count: 1,
+            locks: directory.path().to_owned(),
+        };
+        assert!(matches!(pool.take(), Err(IsolationError::PoolExhausted)));
     }
 }
