@@ -27,14 +27,15 @@ step "Plugins: build as components, then their cases"
 timed ./scripts/build-plugins.sh --guests
 timed cargo test --locked --quiet --manifest-path plugins/Cargo.toml
 
+# Always the whole workspace: another selection would be other features, and all built again.
 step "Build"
 timed cargo build --locked --workspace --bins
 
 step "Unit tests"
-timed cargo test --locked --quiet -p gatehouse -p scripted-model
+timed cargo test --locked --quiet --workspace --lib --bins --test documents
 
 step "Integration tests: the real binary, the real CLI, the real plugins"
-timed cargo test --locked -p gatehouse-tests --test it
+timed cargo test --locked --workspace --test it
 
 step "Lints"
 timed cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
