@@ -123,3 +123,35 @@ async fn what_an_agent_leaves_outside_its_workspace_goes_with_it_and_it_goes_fir
         let _ = std::fs::remove_dir_all(path);
     }
 }
+
+#[tokio::test]
+async fn an_agent_gets_no_answer_from_the_gateways_own_api() {
+    if !nix::unistd::Uid::effective().is_root() {
+        // Without users of their own agents cannot be told from callers; the documents say so.
+        return;
+    }
+    let gateway = Gateway::with().start().await;
+    let status = format!("{}/tasks/status", gateway.url);
+    let curl = |user: u32| {
+        std::process::Command::new("setpriv")
+            .args([
+                format!("--reuid={user}"),
+                format!("--regid={user}"),
+                "--clear-groups".to_owned(),
+            ])
+            .args(["curl", "--silent", "--fail", "--max-time", "10", &status])
+            .output()
+            .unwrap()
+    };
+
+    let agents = gateway.first_agent_uid();
+    assert!(
+        !curl(agents).status.success(),
+        "an agent read {:?}",
+        curl(agents).stdout
+    );
+    assert!(
+        curl(65534).status.success(),
+        "callers of other users are answered"
+    );
+}

@@ -170,6 +170,13 @@ impl Gateway {
         self.model.requests()
     }
 
+    /// The first user id that an agent of this gateway may have.
+    pub fn first_agent_uid(&self) -> u32 {
+        self.environment["GATEHOUSE__ISOLATION__UID_BASE"]
+            .parse()
+            .expect("a number")
+    }
+
     /// Everything this gateway keeps.
     pub fn data(&self) -> PathBuf {
         self.root.path().join("data")

@@ -12,6 +12,7 @@ mod decisions;
 mod events;
 mod health;
 mod id;
+mod peer;
 mod plugins;
 mod presence;
 mod problem;

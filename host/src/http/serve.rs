@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::peer::Agents;
 use super::stall::StallGuard;
 use crate::app::App;
 
@@ -33,6 +34,8 @@ struct Limits {
     header_timeout: Duration,
     stall: Duration,
     grace: Duration,
+    /// None where agents have no users of their own.
+    agents: Option<Agents>,
 }
 
 /// Serves the API until `shutdown`. Then nobody new is taken, followers are told, and whoever is not
@@ -44,6 +47,10 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, shutdown: CancellationT
         header_timeout: server.header_timeout,
         stall: STALL_LIMIT,
         grace: server.shutdown_grace,
+        agents: app
+            .isolation
+            .agent_uids()
+            .map(|(first, last)| Agents { first, last }),
     };
     let stopping = || {
         app.presence.close();
@@ -121,6 +128,13 @@ async fn accept(
 }
 
 async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
+    if limits
+        .agents
+        .is_some_and(|agents| agents.may_have_opened(&stream))
+    {
+        tracing::warn!("a connection was closed unanswered: an agent may have opened it");
+        return;
+    }
     let io = TokioIo::new(StallGuard::new(stream, limits.stall));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -141,6 +141,11 @@ impl Isolation {
         self.facts.level
     }
 
+    /// The user ids that agents may have, first and last; none at level `none`.
+    pub fn agent_uids(&self) -> Option<(u32, u32)> {
+        self.facts.uids.as_ref().map(UidPool::range)
+    }
+
     /// For `/health?verbose=true` and the record: `{"level","minimum","layers":{…},"egress",
     /// "workRoot","degraded":[{"layer","reason","effect"}],"canary":{"passed","failed","at"}}`.
     pub fn report(&self) -> Value {

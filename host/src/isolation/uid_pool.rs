@@ -43,6 +43,11 @@ impl UidPool {
         Ok(Self { base, count, locks })
     }
 
+    /// First and last, that of the canaries included.
+    pub(super) fn range(&self) -> (u32, u32) {
+        (self.base, Self::canary_uid(self.base, self.count))
+    }
+
     /// A user id that no sandbox ever has: for canaries, which nobody may kill by their uid.
     pub(super) fn canary_uid(base: u32, count: u32) -> u32 {
         base.saturating_add(count)

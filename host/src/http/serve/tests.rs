@@ -23,6 +23,7 @@ const LIMITS: Limits = Limits {
     header_timeout: Duration::from_secs(60),
     stall: Duration::from_secs(60),
     grace: Duration::from_secs(60),
+    agents: None,
 };
 
 struct Server {
@@ -146,6 +147,7 @@ async fn a_stream_that_does_not_end_is_cut_off_after_the_grace() {
         router,
         Limits {
             grace: Duration::from_millis(50),
+            agents: None,
             ..LIMITS
         },
     )
