@@ -15,6 +15,9 @@ use gatehouse::config::{self, Config, Sources};
 use gatehouse::plugin::{Plugins, TaskState, TaskView, ToolCall, Verdict};
 use gatehouse::task::Mode;
 use gatehouse::wasm::{Component, Engine, Grants, Limits, Reach, Terms, World};
+
+/// What a job gives the plugins by default.
+const PATIENCE: Duration = Duration::from_secs(5);
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -161,7 +164,7 @@ impl Bench {
             criterion.bench_function(&format!("decision/set/{plugin}/{tool}"), |bencher| {
                 bencher
                     .to_async(runtime)
-                    .iter(|| set.decide(&self.task, call.clone(), &state));
+                    .iter(|| set.decide(&self.task, call.clone(), &state, PATIENCE));
             });
         }
     }
