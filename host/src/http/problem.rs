@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+use tracing::Instrument as _;
 
 use crate::admission::Refusal;
 use crate::bucket::BucketError;
@@ -144,7 +145,11 @@ impl IntoResponse for Problem {
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let id = request_id(request.headers().get(REQUEST_ID));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
+    let span = tracing::info_span!("request", trace = tracing::field::Empty);
+    if let Some(trace) = trace(request.headers()) {
+        span.record("trace", trace);
+    }
+    let mut response = next.run(request).instrument(span).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         if let Some(cause) = &problem.cause {
             tracing::warn!(request = id, %method, path, code = %problem.code, cause, "a request failed");
@@ -156,6 +161,14 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// The trace that a request belongs to: the second part of `traceparent` (W3C Trace Context).
+fn trace(headers: &HeaderMap) -> Option<&str> {
+    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let trace = parent.split('-').nth(1)?;
+    let hex = trace.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (hex && trace.len() == 32).then_some(trace)
 }
 
 /// The problem's body under the headers that stand already, `Allow` for one.

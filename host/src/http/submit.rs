@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use bytes::Bytes;
+use tracing::Instrument as _;
 
 use super::access::Caller;
 use super::body;
@@ -47,7 +48,7 @@ pub(super) async fn accept(
         .cloned()
         .ok_or_else(|| Problem::internal("no caller"))?;
     // In a task of its own: a caller who hangs up in the middle leaves no task that is half accepted.
-    let queued = tokio::spawn(queue(Arc::clone(app), body, caller, mode)).await;
+    let queued = tokio::spawn(queue(Arc::clone(app), body, caller, mode).in_current_span()).await;
     queued.map_err(Problem::internal)?
 }
 

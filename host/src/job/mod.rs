@@ -61,7 +61,7 @@ impl Job {
 
     /// Does the task and writes its end. An error means that the end could not be written: the
     /// gateway will find the task lost.
-    #[tracing::instrument(name = "job", skip_all, fields(task = %id))]
+    #[tracing::instrument(name = "job", skip_all, fields(task = %id, stage = tracing::field::Empty))]
     pub async fn run(self, id: TaskId) -> Result<(), TaskError> {
         let Some(lease) =
             Lease::take(Arc::clone(self.tasks.bucket()), &id, self.config.job.lease).await?

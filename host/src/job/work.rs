@@ -353,6 +353,7 @@ impl<'a> Work<'a> {
         phase: Phase,
         mut also: impl FnMut(&mut Record) + Send,
     ) -> Result<(), Failure> {
+        tracing::Span::current().record("stage", tracing::field::debug(phase));
         let updated = patiently("note the phase", async || {
             let change = |record: &mut Record| {
                 record.phase = phase;
