@@ -179,6 +179,26 @@ pub(super) fn server_name(text: &str) -> Result<(), &'static str> {
     )
 }
 
+/// A label's name.
+pub(super) fn label_name(text: &str) -> Result<(), &'static str> {
+    require(
+        text.len() <= 64
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.-/".contains(&byte)),
+        "has a name that is not 1 to 64 letters, digits or _ . - /, beginning with a letter or digit",
+    )
+}
+
+/// A label's value.
+pub(super) fn label_value(text: &str) -> Result<(), &'static str> {
+    require(
+        !text.chars().any(char::is_control),
+        "must not contain line breaks or control characters",
+    )
+}
+
 /// A key of `postExecutionActions`.
 pub(super) fn action_name(text: &str) -> Result<(), &'static str> {
     require(

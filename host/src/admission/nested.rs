@@ -60,6 +60,20 @@ pub(super) fn metadata(path: &str, value: &Value) -> Result<(), Refusal> {
     bounded(path, value, 32 << 10)
 }
 
+/// Name to value, to find tasks by.
+pub(super) fn labels(path: &str, value: &Value) -> Result<(), Refusal> {
+    for (name, value) in entries(path, value, 32, forms::label_name)? {
+        text(&format!("{path}.{name}"), value, 128, forms::label_value)?;
+    }
+    Ok(())
+}
+
+/// A JSON Schema that an object can meet; its own rules are checked where it is compiled.
+pub(super) fn output_schema(path: &str, value: &Value) -> Result<(), Refusal> {
+    // It becomes one argument of the CLI.
+    bounded(path, object_value(path, value)?, 100_000)
+}
+
 /// `{"mcpServers": {"name": {"command": …} or {"url": …}}}`
 pub(super) fn mcp_config(path: &str, value: &Value) -> Result<(), Refusal> {
     // It becomes one argument of the CLI.

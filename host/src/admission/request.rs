@@ -37,6 +37,43 @@ impl PermissionMode {
     }
 }
 
+/// Whether the agent's own git can use the task's SSH key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GitAccess {
+    /// By a socket that signs and never gives the key out.
+    #[default]
+    Agent,
+    /// Not at all.
+    None,
+}
+
+/// What of the repository's own agent configuration counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepoConfig {
+    /// Nothing.
+    #[default]
+    None,
+    /// `CLAUDE.md`.
+    Memory,
+    /// Settings, hooks, MCP servers, commands, agents and `CLAUDE.md`.
+    Full,
+}
+
+/// Where `environmentSecrets` are written as a file, beside the agent's environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvFile {
+    /// In the agent's home.
+    #[default]
+    Outside,
+    /// `.env` in the workspace, kept out of git.
+    Workspace,
+    /// Nowhere.
+    None,
+}
+
 /// Options of one post-execution action, as its plugin will read them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionOptions {
@@ -83,6 +120,8 @@ pub struct Request {
     pub environment_secrets: BTreeMap<String, SecretString>,
     pub metadata: Option<Map<String, Value>>,
     pub mcp_config: Option<Value>,
+    #[serde(default)]
+    pub required_mcp_servers: Vec<String>,
     /// Name to `{frontmatter, content}`.
     #[serde(default)]
     pub subagents: BTreeMap<String, Value>,
@@ -91,7 +130,21 @@ pub struct Request {
     pub git_repo: Option<String>,
     pub git_branch: Option<String>,
     pub git_depth: Option<u32>,
+    #[serde(default)]
+    pub git_submodules: bool,
+    #[serde(default)]
+    pub git_lfs: bool,
     pub ssh_key: Option<SecretString>,
+    pub git_token: Option<SecretString>,
+    #[serde(default)]
+    pub git_access: GitAccess,
+    #[serde(default)]
+    pub repo_config: RepoConfig,
+    #[serde(default)]
+    pub env_file: EnvFile,
+    pub output_schema: Option<Value>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     pub callback_url: Option<url::Url>,
     pub task_id: Option<crate::task::TaskId>,
     #[serde(default)]
@@ -114,6 +167,7 @@ impl Request {
             &self.anthropic_api_key,
             &self.anthropic_oauth_token,
             &self.ssh_key,
+            &self.git_token,
         ];
         single
             .into_iter()

@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Object(fn(&str, &Value) -> Result<(), Refusal>),
 }
 
-pub(super) static FIELDS: [Field; 29] = [
+pub(super) static FIELDS: [Field; 38] = [
     field("prompt", Kind::Text(1_000_000, forms::prompt)),
     field("anthropicApiKey", Kind::Text(4096, forms::token)).secret(),
     field("anthropicOAuthToken", Kind::Text(4096, forms::token)).secret(),
@@ -97,14 +97,35 @@ pub(super) static FIELDS: [Field; 29] = [
     field("environmentSecrets", Kind::Object(nested::environment)).secret(),
     field("metadata", Kind::Object(nested::metadata)),
     field("mcpConfig", Kind::Object(nested::mcp_config)),
+    field(
+        "requiredMcpServers",
+        Kind::Texts(64, 64, forms::server_name),
+    )
+    .not_yet(),
     field("subagents", Kind::Object(nested::subagents)),
     field("slashCommands", Kind::Object(nested::slash_commands)).not_yet(),
     field("gitRepo", Kind::Text(2048, forms::repository)).not_yet(),
     field("gitBranch", Kind::Text(255, forms::branch)).not_yet(),
     field("gitDepth", Kind::Whole(|_| 10_000)).not_yet(),
+    field("gitSubmodules", Kind::Truth).not_yet(),
+    field("gitLfs", Kind::Truth).not_yet(),
     field("sshKey", Kind::Text(16 << 10, forms::private_key))
         .secret()
         .not_yet(),
+    field("gitToken", Kind::Text(4096, forms::token))
+        .secret()
+        .not_yet(),
+    field("gitAccess", Kind::Choice(&["agent", "none"]))
+        .shown()
+        .not_yet(),
+    field("repoConfig", Kind::Choice(&["none", "memory", "full"]))
+        .shown()
+        .not_yet(),
+    field("envFile", Kind::Choice(&["outside", "workspace", "none"]))
+        .shown()
+        .not_yet(),
+    field("outputSchema", Kind::Object(nested::output_schema)).not_yet(),
+    field("labels", Kind::Object(nested::labels)).not_yet(),
     field("callbackUrl", Kind::Text(2048, forms::callback_url))
         .fixed()
         .only(

@@ -32,6 +32,10 @@ pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
         "plugins.manifest",
         "job.work_dir",
         "agent.claude_bin",
+        "git.known_hosts",
+        "git.ca_file",
+        "task.system_prompt_file",
+        "task.append_system_prompt_file",
     ] {
         absolute(merged, key);
     }

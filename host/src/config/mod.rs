@@ -43,6 +43,8 @@ pub struct Config {
     pub queue: Queue,
     /// `[task]`
     pub task: Task,
+    /// `[git]`
+    pub git: Git,
     /// `[job]`
     pub job: Job,
     /// `[agent]`

@@ -106,10 +106,33 @@ pub struct Task {
     pub permission_mode: crate::admission::PermissionMode,
     #[serde(deserialize_with = "units::optional")]
     pub model: Option<String>,
+    #[serde(deserialize_with = "units::optional_path")]
+    pub system_prompt_file: Option<PathBuf>,
+    #[serde(deserialize_with = "units::optional_path")]
+    pub append_system_prompt_file: Option<PathBuf>,
     #[serde(deserialize_with = "units::count")]
     pub max_turns_limit: u32,
     #[serde(deserialize_with = "units::count")]
     pub timeout_minutes_limit: u32,
+}
+
+/// `[git]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    #[serde(deserialize_with = "units::optional_path")]
+    pub known_hosts: Option<PathBuf>,
+    pub accept_unknown_hosts: bool,
+    #[serde(deserialize_with = "units::optional_path")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "units::duration")]
+    pub clone_timeout: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub push_timeout: Duration,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_clone_size: u64,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_push_size: u64,
 }
 
 /// `[job]` of `config.default.toml`.
@@ -156,6 +179,8 @@ pub struct Agent {
     pub max_line: u64,
     #[serde(deserialize_with = "units::duration")]
     pub decision_timeout: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub mcp_start_timeout: Duration,
 }
 
 /// `[broker]` of `config.default.toml`.

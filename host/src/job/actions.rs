@@ -95,5 +95,6 @@ fn outcome(end: &AgentEnd) -> OutcomeView {
         result_text: end.summary.result.clone(),
         turns: end.summary.turns.unwrap_or(0),
         cost_usd: end.summary.cost_usd,
+        results: BTreeMap::new(),
     }
 }

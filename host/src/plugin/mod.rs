@@ -12,6 +12,7 @@ mod answer;
 mod artifacts;
 mod decision;
 mod failure;
+mod git;
 mod load;
 mod loaded;
 mod manifest;
@@ -40,6 +41,9 @@ use manifest::Entry;
 pub use artifacts::{Artifacts, Stored};
 pub use decision::{Decision, DecisionLog};
 pub use failure::Failure;
+pub use git::{
+    Change, Cloned, Commit, Committed, GitRepository, OnConflict, Push, Pushed, Recovery,
+};
 pub use notes::{Notes, TaskState};
 pub use set::PluginSet;
 pub use verdict::{

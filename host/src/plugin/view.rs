@@ -1,5 +1,6 @@
 //! What plugins may see.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -187,6 +188,8 @@ pub struct OutcomeView {
     pub turns: u32,
     /// The CLI's estimate.
     pub cost_usd: Option<f64>,
+    /// What the actions before this one returned, by their plugins' names.
+    pub results: BTreeMap<String, Value>,
 }
 
 #[cfg(test)]

@@ -272,6 +272,15 @@ impl outcomes::HostOutcome for Guest {
         Ok(self.outcome()?.cost_usd)
     }
 
+    fn result_of(
+        &mut self,
+        _: Resource<OutcomeHandle>,
+        action: String,
+    ) -> wasmtime::Result<Option<String>> {
+        let result = self.outcome()?.results.get(&action);
+        Ok(result.map(serde_json::Value::to_string))
+    }
+
     fn drop(&mut self, _: Resource<OutcomeHandle>) -> wasmtime::Result<()> {
         Ok(())
     }

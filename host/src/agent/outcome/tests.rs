@@ -39,6 +39,7 @@ pub(in crate::agent) fn task() -> AgentTask {
             after_result_timeout: Duration::from_secs(10),
             term_grace: Duration::from_secs(5),
             max_line: 8 << 20,
+            mcp_start_timeout: std::time::Duration::from_secs(30),
             decision_timeout: Duration::from_secs(5),
         },
         total: Duration::from_secs(3300),
