@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod cli;
 pub mod config;
 pub mod envelope;
+pub mod git;
 pub mod http;
 pub mod isolation;
 pub mod job;

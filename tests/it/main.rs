@@ -11,6 +11,7 @@ mod health;
 mod limits;
 mod plugins;
 mod queue;
+mod repositories;
 mod requests;
 mod secrets;
 mod settings;

@@ -11,6 +11,8 @@ pub struct Canaries {
     pub environment_secret: String,
     /// Signs webhooks.
     pub webhook_secret: String,
+    /// Given by one test alone: keys line by line, tokens.
+    pub more: Vec<String>,
 }
 
 impl Canaries {
@@ -21,15 +23,27 @@ impl Canaries {
             api_key: format!("sk-ant-canary-{}", unique()),
             environment_secret: format!("canary-env-{}", unique()),
             webhook_secret: format!("canary-webhook-secret-{}", unique()),
+            more: Vec::new(),
         }
     }
 
-    fn values(&self) -> [&str; 3] {
+    /// A further secret; of one with several lines each long one.
+    pub fn add(&mut self, secret: &str) {
+        let lines = secret
+            .lines()
+            .filter(|line| line.len() >= 16 && !line.contains("-----"));
+        self.more.extend(lines.map(str::to_owned));
+    }
+
+    fn values(&self) -> impl Iterator<Item = &str> {
         [
             &self.api_key,
             &self.environment_secret,
             &self.webhook_secret,
         ]
+        .into_iter()
+        .chain(&self.more)
+        .map(String::as_str)
     }
 
     /// The secrets found in `bytes`, plain or in base64.
@@ -42,7 +56,6 @@ impl Canaries {
                 .any(|window| window == needle.as_bytes())
         };
         self.values()
-            .into_iter()
             .filter(|value| holds(value) || holds(&encoded(value)))
             .map(str::to_owned)
             .collect()

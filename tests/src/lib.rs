@@ -6,6 +6,7 @@
 
 pub mod canary;
 pub mod gateway;
+pub mod git_server;
 pub mod manifest;
 pub mod processes;
 pub mod receiver;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use gateway::Gateway;
+pub use git_server::GitServer;
 pub use receiver::Receiver;
 pub use stream::{Event, Stream};
 

@@ -300,6 +300,7 @@ fn admitted(
         attempt: 0,
         cancel: None,
         isolation: None,
+        repository: None,
         error: None,
         exit_code: None,
         agent: AgentSummary::default(),

@@ -150,6 +150,7 @@ pub(super) fn not_available_yet(field: &str) -> Refusal {
 /// Takes out what has no effect, and says so.
 fn drop_idle(value: &mut Map<String, Value>, mode: Mode) -> Vec<String> {
     let mut warnings = Vec::new();
+    let (repository, key) = (value.contains_key("gitRepo"), value.contains_key("sshKey"));
     let mut idle = |name: &str, why: &str| {
         if value.shift_remove(name).is_some() {
             warnings.push(format!("{name} has no effect: {why}"));
@@ -159,6 +160,21 @@ fn drop_idle(value: &mut Map<String, Value>, mode: Mode) -> Vec<String> {
         "useNamedPipe",
         "the prompt goes to the agent by its control protocol",
     );
+    if !repository {
+        for name in [
+            "gitBranch",
+            "gitDepth",
+            "gitSubmodules",
+            "gitLfs",
+            "gitAccess",
+            "sshKey",
+            "gitToken",
+        ] {
+            idle(name, "there is no gitRepo");
+        }
+    } else if !key {
+        idle("gitAccess", "there is no sshKey");
+    }
     if mode == Mode::Async {
         idle("detach", "a task of /run-async has no follower to outlive");
     }

@@ -3,6 +3,8 @@
 
 use url::Url;
 
+use crate::git::RepositoryUrl;
+
 /// Whether a text has a form; else what was expected.
 pub(super) type Form = fn(&str) -> Result<(), &'static str>;
 
@@ -64,35 +66,7 @@ pub(super) fn relative_path(text: &str) -> Result<(), &'static str> {
 /// `https://…`, `ssh://…` or `user@host:path`; never a form by which git runs programs or reads
 /// local files.
 pub(super) fn repository(text: &str) -> Result<(), &'static str> {
-    const EXPECTED: &str = "must be a repository by https://, ssh:// or user@host:path";
-    require(
-        !text.starts_with('-') && text.bytes().all(|byte| byte.is_ascii_graphic()),
-        EXPECTED,
-    )?;
-    if text.contains("://") {
-        let url = Url::parse(text).map_err(|_| EXPECTED)?;
-        require(
-            matches!(url.scheme(), "https" | "ssh") && url.host_str().is_some(),
-            EXPECTED,
-        )?;
-        require(url.password().is_none(), "must not hold a password")?;
-        return require(
-            url.scheme() == "ssh" || url.username().is_empty(),
-            "must not hold a token",
-        );
-    }
-    let (place, path) = text.split_once(':').ok_or(EXPECTED)?;
-    let (user, host) = place.split_once('@').ok_or(EXPECTED)?;
-    let word = |text: &str| {
-        text.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    };
-    require(
-        word(user) && word(host) && !path.is_empty() && !path.starts_with([':', '-']),
-        EXPECTED,
-    )
+    RepositoryUrl::parse(text).map(drop)
 }
 
 /// What `git check-ref-format --branch` takes, without a leading hyphen.
@@ -110,15 +84,9 @@ pub(super) fn branch(text: &str) -> Result<(), &'static str> {
     require(sound, "must be a branch name as git takes it")
 }
 
-/// PEM.
+/// PEM, one, without a passphrase.
 pub(super) fn private_key(text: &str) -> Result<(), &'static str> {
-    let text = text.trim();
-    let sound =
-        text.starts_with("-----BEGIN ") && text.ends_with("PRIVATE KEY-----") && text.is_ascii();
-    require(
-        sound && !text.contains('\0'),
-        "must be a private key in PEM",
-    )
+    crate::git::check_private_key(text)
 }
 
 /// Where the report goes. Which addresses may be dialled is judged elsewhere, when they are known.
@@ -306,33 +274,6 @@ mod tests {
             "",
         ] {
             assert!(branch(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_repository_is_reached_by_https_or_ssh_only() {
-        for sound in [
-            "https://github.com/a/b.git",
-            "ssh://git@host:22/a/b",
-            "git@github.com:a/b.git",
-        ] {
-            assert_eq!(repository(sound), Ok(()), "{sound}");
-        }
-        for wrong in [
-            "ext::sh -c id",
-            "file:///etc",
-            "/srv/repo",
-            "--upload-pack=x",
-            "git@-oProxyCommand=x:a",
-            "http://h/a",
-            "https://user:password@host/a",
-            "https://token@host/a",
-            "git://host/a",
-            "host:path",
-            "git@host:-x",
-            "ssh://",
-        ] {
-            assert!(repository(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -16,5 +16,5 @@ mod schema;
 
 pub use admit::{Admission, Admitted, Draft, Payload};
 pub use refusal::{CODES, Refusal};
-pub use request::{ActionOptions, PermissionMode, Request};
+pub use request::{ActionOptions, EnvFile, GitAccess, PermissionMode, RepoConfig, Request};
 pub(crate) use schema::acceptable;

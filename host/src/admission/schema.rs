@@ -104,20 +104,14 @@ pub(super) static FIELDS: [Field; 38] = [
     .not_yet(),
     field("subagents", Kind::Object(nested::subagents)),
     field("slashCommands", Kind::Object(nested::slash_commands)).not_yet(),
-    field("gitRepo", Kind::Text(2048, forms::repository)).not_yet(),
-    field("gitBranch", Kind::Text(255, forms::branch)).not_yet(),
-    field("gitDepth", Kind::Whole(|_| 10_000)).not_yet(),
-    field("gitSubmodules", Kind::Truth).not_yet(),
+    field("gitRepo", Kind::Text(2048, forms::repository)).shown(),
+    field("gitBranch", Kind::Text(255, forms::branch)).shown(),
+    field("gitDepth", Kind::Whole(|_| 10_000)).shown(),
+    field("gitSubmodules", Kind::Truth).shown(),
     field("gitLfs", Kind::Truth).not_yet(),
-    field("sshKey", Kind::Text(16 << 10, forms::private_key))
-        .secret()
-        .not_yet(),
-    field("gitToken", Kind::Text(4096, forms::token))
-        .secret()
-        .not_yet(),
-    field("gitAccess", Kind::Choice(&["agent", "none"]))
-        .shown()
-        .not_yet(),
+    field("sshKey", Kind::Text(16 << 10, forms::private_key)).secret(),
+    field("gitToken", Kind::Text(4096, forms::token)).secret(),
+    field("gitAccess", Kind::Choice(&["agent", "none"])).shown(),
     field("repoConfig", Kind::Choice(&["none", "memory", "full"]))
         .shown()
         .not_yet(),

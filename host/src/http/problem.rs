@@ -49,6 +49,7 @@ codes! {
     BODY_TIMEOUT = REQUEST_TIMEOUT "body-timeout",
     BODY_BROKEN = BAD_REQUEST "body-broken",
     CALLBACK_FORBIDDEN = BAD_REQUEST "callback-forbidden",
+    REPOSITORY_FORBIDDEN = BAD_REQUEST "repository-forbidden",
     INVALID_QUERY = BAD_REQUEST "invalid-query",
     INVALID_TASK_ID = BAD_REQUEST "invalid-task-id",
     TASK_NOT_FOUND = NOT_FOUND "task-not-found",

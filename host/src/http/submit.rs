@@ -9,9 +9,12 @@ use tracing::Instrument as _;
 use super::access::Caller;
 use super::body;
 use super::presence::Follower;
-use super::problem::{CALLBACK_FORBIDDEN, PLUGINS_NOT_READY, Problem, SHUTTING_DOWN};
+use super::problem::{
+    CALLBACK_FORBIDDEN, PLUGINS_NOT_READY, Problem, REPOSITORY_FORBIDDEN, SHUTTING_DOWN,
+};
 use crate::app::App;
 use crate::envelope::Purpose;
+use crate::git::RepositoryUrl;
 use crate::plugin::DecisionLog;
 use crate::task::{Mode, Record, TaskId, names};
 
@@ -74,6 +77,15 @@ async fn queue(
         app.outbound.check(url).map_err(|forbidden| {
             Problem::new(CALLBACK_FORBIDDEN, forbidden.to_string()).at("callbackUrl")
         })?;
+    }
+    if let Some(repository) = &draft.request.git_repo
+        && let Ok(url) = RepositoryUrl::parse(repository)
+    {
+        app.outbound
+            .check_host(&url.host, url.port())
+            .map_err(|forbidden| {
+                Problem::new(REPOSITORY_FORBIDDEN, forbidden.to_string()).at("gitRepo")
+            })?;
     }
     let admitted = app
         .admission

@@ -5,10 +5,13 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchown, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, chownat, fchown, linkat, mkdirat, openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
@@ -39,6 +42,54 @@ pub(super) fn write(base: &Path, path: &Path, content: &[u8], owner: Owner) -> i
         let _ = unlinkat(&directory, &partial, AtFlags::empty());
     }
     written
+}
+
+/// An empty file of mode 0600 in place of whatever is there; parents are made.
+pub(super) fn create(base: &Path, path: &Path, owner: Owner) -> io::Result<std::fs::File> {
+    let inner = inner(base, path)?;
+    let (Some(parent), Some(name)) = (inner.parent(), inner.file_name()) else {
+        return Err(outside());
+    };
+    let directory = walk(base, parent, owner)?;
+    match unlinkat(&directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&directory, name, flags, Mode::RUSR | Mode::WUSR)?;
+    own(file.as_fd(), owner)?;
+    Ok(std::fs::File::from(file))
+}
+
+/// Puts a second name for `file` at `path`; parents are made. A link in place of `file` is not followed.
+pub(super) fn link(base: &Path, path: &Path, file: &Path, owner: Owner) -> io::Result<()> {
+    let inner = inner(base, path)?;
+    let (Some(parent), Some(name)) = (inner.parent(), inner.file_name()) else {
+        return Err(outside());
+    };
+    let directory = walk(base, parent, owner)?;
+    Ok(linkat(CWD, file, &directory, name, AtFlags::empty())?)
+}
+
+/// A socket `name` in `base`. Bound by way of the open directory: a socket's path may have 107 bytes,
+/// and the directory's may be longer.
+pub(super) fn listen(base: &Path, name: &str, owner: Owner) -> io::Result<UnixListener> {
+    let directory = walk(base, Path::new(""), owner)?;
+    let place = Path::new("/proc/self/fd")
+        .join(directory.as_raw_fd().to_string())
+        .join(name);
+    let listener = UnixListener::bind(place)?;
+    if let Some(owner) = owner {
+        let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+        chownat(
+            &directory,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
+    }
+    Ok(listener)
 }
 
 fn inner<'a>(base: &Path, path: &'a Path) -> io::Result<&'a Path> {

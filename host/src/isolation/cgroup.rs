@@ -4,8 +4,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::task::TaskId;
-
 /// A place below which groups can be made.
 #[derive(Clone, Debug)]
 pub(super) struct Groups {
@@ -44,8 +42,8 @@ impl Groups {
     }
 
     /// Where the group of a task stands.
-    pub(super) fn of_task(&self, id: &TaskId) -> PathBuf {
-        self.parent.join(format!("gatehouse-{id}"))
+    pub(super) fn of_sandbox(&self, name: &str) -> PathBuf {
+        self.parent.join(format!("gatehouse-{name}"))
     }
 
     /// Where the group of this process's canary stands.

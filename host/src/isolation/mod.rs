@@ -78,6 +78,11 @@ pub enum IsolationError {
     },
 }
 
+/// Name of a task's second sandbox. No task has a name with a dot.
+fn git_name(id: &TaskId) -> String {
+    format!("{id}.git")
+}
+
 /// Says what was tried when the system refused.
 fn system<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> IsolationError {
     let what = what.into();
@@ -177,8 +182,21 @@ impl Isolation {
     /// # Errors
     /// [`IsolationError::PoolExhausted`], or `System`.
     pub fn sandbox(&self, id: &TaskId) -> Result<Arc<Sandbox>, IsolationError> {
-        self.sweep(id)?;
-        Sandbox::open(&self.facts, id).map(Arc::new)
+        self.open(id.to_string())
+    }
+
+    /// A second sandbox of the same task, of another uid, for git and ssh that hold the task's
+    /// credentials: what they parse comes from strangers, and the agent must not reach them.
+    ///
+    /// # Errors
+    /// As for [`Isolation::sandbox`].
+    pub fn git_sandbox(&self, id: &TaskId) -> Result<Arc<Sandbox>, IsolationError> {
+        self.open(git_name(id))
+    }
+
+    fn open(&self, name: String) -> Result<Arc<Sandbox>, IsolationError> {
+        self.sweep_one(&name)?;
+        Sandbox::open(&self.facts, name).map(Arc::new)
     }
 
     /// For whoever finds that a job died: kills every process of the task that is left and removes
@@ -187,9 +205,14 @@ impl Isolation {
     /// # Errors
     /// Where something could not be removed; what could was.
     pub fn sweep(&self, id: &TaskId) -> Result<(), IsolationError> {
-        let directory = self.facts.work_root.join(id.as_str());
+        let agents = self.sweep_one(id.as_str());
+        self.sweep_one(&git_name(id)).and(agents)
+    }
+
+    fn sweep_one(&self, name: &str) -> Result<(), IsolationError> {
+        let directory = self.facts.work_root.join(name);
         let record =
-            Record::read(&self.facts.data_dir, id).map_err(system("read a sandbox's record"))?;
+            Record::read(&self.facts.data_dir, name).map_err(system("read a sandbox's record"))?;
         let Some(record) = record else {
             return removal::remove(&directory).map_err(system("remove a task's directory"));
         };
@@ -213,6 +236,6 @@ impl Isolation {
         if let Some(group) = &scope.cgroup {
             cgroup::remove(group);
         }
-        Record::delete(&self.facts.data_dir, id).map_err(system("delete a sandbox's record"))
+        Record::delete(&self.facts.data_dir, name).map_err(system("delete a sandbox's record"))
     }
 }

@@ -20,7 +20,6 @@ use super::guard::{ORDER, Order, PROGRAM_STDIN};
 use super::scope::{Record, Scope};
 use super::uid_pool::Slot;
 use super::{Facts, IsolationError, Supervised, beneath, cgroup, leftovers, removal, system};
-use crate::task::TaskId;
 
 /// What to run. The environment is exactly `env`.
 #[derive(Clone)]
@@ -48,13 +47,13 @@ impl std::fmt::Debug for Program {
     }
 }
 
-/// A task's place: directories, uid, cgroup. Dropped last of all.
+/// A place of a task: directories, uid, cgroup. Dropped last of all.
 ///
-/// `{work_root}/{id}` belongs to the service, so that the agent cannot put a link in place of one of
+/// `{work_root}/{name}` belongs to the service, so that the agent cannot put a link in place of one of
 /// the three directories in it; those belong to the agent and are closed to everybody else.
 #[derive(Debug)]
 pub struct Sandbox {
-    id: TaskId,
+    name: String,
     facts: Arc<Facts>,
     scope: Scope,
     workspace: PathBuf,
@@ -66,11 +65,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub(super) fn open(facts: &Arc<Facts>, id: &TaskId) -> Result<Self, IsolationError> {
+    pub(super) fn open(facts: &Arc<Facts>, name: String) -> Result<Self, IsolationError> {
         let slot = facts.uids.as_ref().map(super::UidPool::take).transpose()?;
         let uid = slot.as_ref().map(|slot| slot.uid);
-        let directory = facts.work_root.join(id.as_str());
-        let group = facts.groups.as_ref().map(|groups| groups.of_task(id));
+        let directory = facts.work_root.join(&name);
+        let group = facts.groups.as_ref().map(|groups| groups.of_sandbox(&name));
         let scope = Scope {
             uid,
             cgroup: group,
@@ -81,13 +80,13 @@ impl Sandbox {
             scope: scope.clone(),
         };
         record
-            .write(&facts.data_dir, id)
+            .write(&facts.data_dir, &name)
             .map_err(system("write a sandbox's record"))?;
 
         let make = |path: &Path, mode| DirBuilder::new().mode(mode).create(path);
         make(&scope.directory, 0o711).map_err(system("make a task's directory"))?;
-        let inner = |name| {
-            let path = scope.directory.join(name);
+        let inner = |part| {
+            let path = scope.directory.join(part);
             make(&path, 0o700)?;
             std::os::unix::fs::chown(&path, uid, uid)?;
             Ok(path)
@@ -106,7 +105,7 @@ impl Sandbox {
         }
         let facts = facts.clone();
         Ok(Self {
-            id: id.clone(),
+            name,
             facts,
             scope,
             workspace,
@@ -162,6 +161,42 @@ impl Sandbox {
             .base(path)
             .and_then(|base| beneath::write(base, path, content, self.scope.uid));
         written.map_err(system(format!("write {}", path.display())))
+    }
+
+    /// An empty file that the agent may read, to be filled by whoever gets it; replaces one that is
+    /// there.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::write_for_agent`].
+    pub fn create_for_agent(&self, path: &Path) -> Result<std::fs::File, IsolationError> {
+        let created = self
+            .base(path)
+            .and_then(|base| beneath::create(base, path, self.scope.uid));
+        created.map_err(system(format!("create {}", path.display())))
+    }
+
+    /// Gives the agent a file of another sandbox of the same task, at `path` as for
+    /// [`Sandbox::write_for_agent`]: a second name for it, so that neither size nor number of files
+    /// matters. The agent can read it if everybody can, and change or take away only its name.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::write_for_agent`], or where something of that name is there.
+    pub fn link_for_agent(&self, file: &Path, path: &Path) -> Result<(), IsolationError> {
+        let linked = self
+            .base(path)
+            .and_then(|base| beneath::link(base, path, file, self.scope.uid));
+        linked.map_err(system(format!("link {}", path.display())))
+    }
+
+    /// A socket in the agent's `TMPDIR` that only the agent and the service can connect to.
+    ///
+    /// # Errors
+    /// Where something of that name is there or the disk refuses.
+    pub fn listen_for_agent(
+        &self,
+        name: &str,
+    ) -> Result<std::os::unix::net::UnixListener, IsolationError> {
+        beneath::listen(&self.tmp, name, self.scope.uid).map_err(system("make a socket"))
     }
 
     /// Makes a directory that the agent owns, parents too.
@@ -279,7 +314,7 @@ impl Sandbox {
     /// Where something is left; [`super::Isolation::sweep`] tries again.
     pub async fn close(&self) -> Result<(), IsolationError> {
         self.kill_all().await?;
-        let (scope, facts, id) = (self.scope.clone(), self.facts.clone(), self.id.clone());
+        let (scope, facts, name) = (self.scope.clone(), self.facts.clone(), self.name.clone());
         in_background("remove a task's directory", move || {
             removal::remove(&scope.directory)?;
             // The id is ours until the sandbox drops.
@@ -289,7 +324,7 @@ impl Sandbox {
             if let Some(group) = &scope.cgroup {
                 cgroup::remove(group);
             }
-            Record::delete(&facts.data_dir, &id)
+            Record::delete(&facts.data_dir, &name)
         })
         .await
     }

@@ -9,7 +9,6 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{cgroup, processes};
-use crate::task::TaskId;
 
 /// How the processes and files of a sandbox are told from all others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,20 +51,20 @@ impl Scope {
     }
 }
 
-/// `{data_dir}/sandboxes/{id}.json`: stands for as long as the sandbox does.
+/// `{data_dir}/sandboxes/{name}.json`: stands for as long as the sandbox does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) scope: Scope,
 }
 
 impl Record {
-    fn path(data_dir: &Path, id: &TaskId) -> PathBuf {
-        data_dir.join("sandboxes").join(format!("{id}.json"))
+    fn path(data_dir: &Path, name: &str) -> PathBuf {
+        data_dir.join("sandboxes").join(format!("{name}.json"))
     }
 
     /// None where there is no sandbox of that name.
-    pub(super) fn read(data_dir: &Path, id: &TaskId) -> io::Result<Option<Self>> {
-        match std::fs::read(Self::path(data_dir, id)) {
+    pub(super) fn read(data_dir: &Path, name: &str) -> io::Result<Option<Self>> {
+        match std::fs::read(Self::path(data_dir, name)) {
             // One that was cut short by a crash was written before anything was started.
             Ok(content) => Ok(serde_json::from_slice(&content).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -73,8 +72,8 @@ impl Record {
         }
     }
 
-    pub(super) fn write(&self, data_dir: &Path, id: &TaskId) -> io::Result<()> {
-        let path = Self::path(data_dir, id);
+    pub(super) fn write(&self, data_dir: &Path, name: &str) -> io::Result<()> {
+        let path = Self::path(data_dir, name);
         // Which tasks run, and as whom, is not for other tasks' agents to read.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -83,8 +82,8 @@ impl Record {
         std::fs::write(path, serde_json::to_vec(self)?)
     }
 
-    pub(super) fn delete(data_dir: &Path, id: &TaskId) -> io::Result<()> {
-        match std::fs::remove_file(Self::path(data_dir, id)) {
+    pub(super) fn delete(data_dir: &Path, name: &str) -> io::Result<()> {
+        match std::fs::remove_file(Self::path(data_dir, name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }

@@ -8,6 +8,7 @@ mod actions;
 mod gate;
 mod interrupt;
 mod prepare;
+mod repository;
 mod work;
 
 use std::sync::Arc;

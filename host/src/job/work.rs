@@ -12,11 +12,13 @@ use super::actions::{Actions, Done};
 use super::gate::PolicyGate;
 use super::interrupt::{Cause, Interrupt};
 use super::prepare::{Commands, callers_environment, working_directory};
+use super::repository::{self, Site};
 use super::{Failure, Job, patiently};
 use crate::admission::{Payload, Request};
 use crate::agent::{self, AgentEnd, AgentTask};
 use crate::broker::{Broker, Credential};
 use crate::envelope::Purpose;
+use crate::git::Repository;
 use crate::isolation::Sandbox;
 use crate::plugin::{Capabilities, DecisionLog, PluginSet, TaskState, TaskView};
 use crate::redact::Redactor;
@@ -30,6 +32,8 @@ pub(super) struct Work<'a> {
     interrupt: Interrupt,
     started: Instant,
     sandbox: Option<Arc<Sandbox>>,
+    /// Of what speaks to the repository's server.
+    git_sandbox: Option<Arc<Sandbox>>,
 }
 
 /// What the payload held.
@@ -46,6 +50,7 @@ impl<'a> Work<'a> {
             interrupt,
             started: Instant::now(),
             sandbox: None,
+            git_sandbox: None,
         }
     }
 
@@ -82,10 +87,13 @@ impl<'a> Work<'a> {
 
     /// Workspace and processes go, whatever happened.
     pub(super) async fn clean_up(&mut self) {
-        if let Some(sandbox) = self.sandbox.take()
-            && let Err(error) = sandbox.close().await
+        for sandbox in [self.git_sandbox.take(), self.sandbox.take()]
+            .into_iter()
+            .flatten()
         {
-            warn!(%error, "cannot remove the workspace; the gateway will");
+            if let Err(error) = sandbox.close().await {
+                warn!(%error, "cannot remove the workspace; the gateway will");
+            }
         }
     }
 
@@ -99,9 +107,20 @@ impl<'a> Work<'a> {
     ) -> Result<Ending, Failure> {
         let plugins = self.pinned_plugins(&payload.plugin_set).await?;
         let sandbox = self.make_sandbox().await?;
-        let task = self.agent_task(request, broker, &sandbox)?;
-        self.prepare(request, &task, &sandbox, redactor, log)
-            .await?;
+        let repository = self.clone_repository(request, &sandbox, log).await?;
+        let mut task = self.agent_task(request, broker, &sandbox)?;
+        if let Some(repository) = &repository {
+            task.env.extend(repository.agents_environment());
+        }
+        self.prepare(
+            request,
+            &task,
+            repository.as_deref(),
+            &sandbox,
+            redactor,
+            log,
+        )
+        .await?;
 
         self.enter(Phase::Agent, |_| ()).await?;
         let view = Arc::new(TaskView::new(
@@ -255,6 +274,42 @@ impl<'a> Work<'a> {
         Ok(sandbox)
     }
 
+    async fn clone_repository(
+        &mut self,
+        request: &Request,
+        sandbox: &Arc<Sandbox>,
+        log: &EventLog,
+    ) -> Result<Option<Arc<Repository>>, Failure> {
+        let Some(source) = repository::source(request)? else {
+            return Ok(None);
+        };
+        let git = self
+            .job
+            .isolation
+            .git_sandbox(self.id)
+            .map_err(|source| Failure::fault("making a place for git", source))?;
+        self.git_sandbox = Some(Arc::clone(&git));
+        let site = Site {
+            config: &self.job.config,
+            task: self.id,
+            agent: sandbox,
+            git: &git,
+            log,
+            stop: self.interrupt.token(),
+        };
+        let cloned = repository::clone(source, site, request.secrets()).await;
+        if let Some(cause) = self.interrupt.cause() {
+            return Err(Failure::Interrupted(cause));
+        }
+        let cloned = cloned?.keep_in(Arc::clone(self.job.tasks.bucket()));
+        let described = repository::describe(&cloned);
+        self.enter(Phase::Preparing, move |record| {
+            record.repository = Some(described.clone())
+        })
+        .await?;
+        Ok(Some(Arc::new(cloned)))
+    }
+
     fn agent_task(
         &self,
         request: &Request,
@@ -304,16 +359,24 @@ impl<'a> Work<'a> {
         &self,
         request: &Request,
         task: &AgentTask,
+        repository: Option<&Repository>,
         sandbox: &Sandbox,
         redactor: &Redactor,
         log: &EventLog,
     ) -> Result<(), Failure> {
+        // The agent's own, but for what leads to the broker.
+        let mut environment = callers_environment(request);
+        environment.extend(
+            repository
+                .map(Repository::agents_environment)
+                .unwrap_or_default(),
+        );
         let commands = Commands {
             sandbox,
             log,
             redactor,
             cwd: &task.cwd,
-            env: callers_environment(request),
+            env: environment,
             limit: self.job.config.job.pre_command_timeout,
             stop: self.interrupt.token(),
         };

@@ -8,7 +8,7 @@
 mod resolve;
 mod special_use;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,20 @@ const OTHER_SERVICES: &[u16] = &[
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Forbidden(pub String);
+
+/// Why no address can be dialled.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// None of the host's addresses may be.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The name has no address, or nobody listens there.
+    #[error("{0}")]
+    Failed(#[from] std::io::Error),
+    /// No answer came in time.
+    #[error("no answer came in time")]
+    Silent,
+}
 
 /// The dialler. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -103,6 +117,47 @@ impl Outbound {
     pub fn request(&self, method: Method, url: Url) -> Result<reqwest::RequestBuilder, Forbidden> {
         self.check(&url)?;
         Ok(self.client.request(method, url))
+    }
+
+    /// What can be told of a host without looking it up: a literal address, or this machine's name.
+    pub fn check_host(&self, host: &str, port: u16) -> Result<(), Forbidden> {
+        if OTHER_SERVICES.contains(&port) || (port < 1024 && ![22, 443].contains(&port)) {
+            return Err(Forbidden(format!("port {port} is not allowed")));
+        }
+        let host = host.trim_matches(['[', ']']);
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.policy.permit(address),
+            Err(_) if is_localhost(host) => self.policy.permit(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The address at which a program of ours may reach `host`: looked up once, judged, and tried. The
+    /// program has to be told this address, so that it looks up nothing itself.
+    pub async fn reach(&self, host: &str, port: u16) -> Result<IpAddr, Unreachable> {
+        self.check_host(host, port)?;
+        let candidates = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => {
+                self.policy.permit(address)?;
+                vec![SocketAddr::new(address, port)]
+            }
+            Err(_) => {
+                let found = tokio::net::lookup_host((host, port));
+                let found = tokio::time::timeout(CONNECT_TIMEOUT, found).await;
+                let found = found.map_err(|_| Unreachable::Silent)??;
+                resolve::permitted(self.policy, found)?
+            }
+        };
+        let mut failure = Unreachable::Silent;
+        for address in candidates {
+            let connected = tokio::net::TcpStream::connect(address);
+            match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
+                Ok(Ok(_)) => return Ok(address.ip()),
+                Ok(Err(error)) => failure = error.into(),
+                Err(_elapsed) => {}
+            }
+        }
+        Err(failure)
     }
 
     /// A client that checks whatever a host name stands for. It cannot see literal addresses:

@@ -31,7 +31,7 @@ impl Resolve for CheckedResolver {
 }
 
 /// Of a name's addresses those that may be dialled; if that is none, why.
-fn permitted(
+pub(super) fn permitted(
     policy: Policy,
     found: impl Iterator<Item = SocketAddr>,
 ) -> Result<Vec<SocketAddr>, Forbidden> {

@@ -82,6 +82,15 @@ impl Redactor {
         Cow::Owned(redacted)
     }
 
+    /// Whether there is anything to be taken out.
+    pub fn finds(&self, text: &[u8]) -> bool {
+        match &self.finder {
+            Finder::Nothing => false,
+            Finder::Forms(forms) => forms.is_match(text),
+            Finder::Everything => true,
+        }
+    }
+
     /// A sentence, e.g. of an error.
     pub fn text(&self, text: &str) -> String {
         match &self.finder {

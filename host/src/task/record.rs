@@ -154,6 +154,20 @@ pub struct UploadedFile {
     pub sha256: String,
 }
 
+/// What was cloned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClonedRepository {
+    /// Without credentials, as it was spoken to.
+    pub url: String,
+    /// None where a tag or a commit was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub branch: Option<String>,
+    /// Full id; none where there was no commit yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<String>,
+}
+
 /// How a post-execution action ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -279,6 +293,9 @@ pub struct Record {
     /// What separated the agent from everything else, as proved.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub isolation: Option<Value>,
+    /// What was cloned into the workspace.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub repository: Option<ClonedRepository>,
     /// A sentence for the caller.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,

@@ -52,6 +52,7 @@ fn record(task: &str) -> Record {
         attempt: 0,
         cancel: None,
         isolation: None,
+        repository: None,
         error: None,
         exit_code: None,
         agent: AgentSummary::default(),
