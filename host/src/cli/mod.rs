@@ -5,6 +5,7 @@
 
 mod config;
 mod doctor;
+mod git_ssh;
 mod guard;
 mod run;
 mod run_job;
@@ -87,6 +88,9 @@ pub fn main() -> ExitCode {
     }
     // What stands between a job and its agent wants no configuration, no logs, no runtime.
     if let Some(code) = guard::dispatch(std::env::args_os()) {
+        return code;
+    }
+    if let Some(code) = git_ssh::dispatch(std::env::args_os()) {
         return code;
     }
     let cli = match Cli::try_parse() {

@@ -1,6 +1,6 @@
 //! From a request to a working tree.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::checkout::{Checkout, check_out};
 use super::explain;
 use super::fetch::{Bare, Found};
-use super::remote::{Remote, RemoteError, Surroundings, agents_ssh_settings};
+use super::remote::{KNOWN_HOSTS, Remote, RemoteError, Surroundings, ssh_environment};
 use super::repository::{Origin, Repository};
 use super::run::{RunError, Until};
 use super::ssh_agent::SshAgent;
@@ -68,8 +68,13 @@ pub struct Workplace<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum CloneError {
     /// A sentence for the caller that says what to do, without any credential.
-    #[error("Failed to clone repository: {0}")]
-    Told(String),
+    #[error("Failed to clone repository: {sentence}")]
+    Told {
+        /// Without what precedes it.
+        sentence: String,
+        /// For the log, once secrets are taken out of it.
+        detail: String,
+    },
     /// The task ends.
     #[error("the task was ended")]
     Stopped,
@@ -78,10 +83,23 @@ pub enum CloneError {
     Fault(String),
 }
 
+impl CloneError {
+    fn told(sentence: impl Into<String>) -> Self {
+        let detail = String::new();
+        Self::Told {
+            sentence: sentence.into(),
+            detail,
+        }
+    }
+}
+
 impl From<RunError> for CloneError {
     fn from(error: RunError) -> Self {
         match explain::clone(&error) {
-            Some(sentence) => Self::Told(sentence),
+            Some(sentence) => {
+                let detail = error.to_string();
+                Self::Told { sentence, detail }
+            }
             None if matches!(error, RunError::Stopped) => Self::Stopped,
             None => Self::Fault(error.to_string()),
         }
@@ -91,7 +109,10 @@ impl From<RunError> for CloneError {
 impl From<RemoteError> for CloneError {
     fn from(error: RemoteError) -> Self {
         match error {
-            RemoteError::Unreachable(error) => Self::Told(explain::unreachable(&error)),
+            RemoteError::Unreachable(error) => Self::Told {
+                sentence: explain::unreachable(&error),
+                detail: error.to_string(),
+            },
             RemoteError::Settings(_) => Self::Fault(error.to_string()),
             RemoteError::Run(error) => error.into(),
         }
@@ -101,7 +122,7 @@ impl From<RemoteError> for CloneError {
 impl From<SubmoduleError> for CloneError {
     fn from(error: SubmoduleError) -> Self {
         match error {
-            SubmoduleError::Refused(sentence) => Self::Told(format!("{sentence}.")),
+            SubmoduleError::Refused(sentence) => Self::told(format!("{sentence}.")),
             SubmoduleError::Run(error) => error.into(),
         }
     }
@@ -113,19 +134,36 @@ impl From<SubmoduleError> for CloneError {
 /// [`CloneError`]; nothing that was started runs on.
 pub async fn clone(source: Source, place: Workplace<'_>) -> Result<Repository, CloneError> {
     let until = Until::within(place.settings.clone_timeout, place.stop.clone());
+    let ssh = this_program(&place.git).await?;
     let cloning = Cloning {
         source: &source,
         place: &place,
         until: &until,
+        ssh: &ssh,
     };
     let (origin, key) = cloning.run().await?;
-    Ok(Repository::new(origin, key, &place, source.agent_may_sign))
+    Ok(Repository::new(
+        origin,
+        key,
+        &place,
+        source.agent_may_sign.then_some(ssh),
+    ))
 }
 
 struct Cloning<'a> {
     source: &'a Source,
     place: &'a Workplace<'a>,
     until: &'a Until,
+    ssh: &'a Path,
+}
+
+/// Where the users of the sandboxes can start this program.
+async fn this_program(sandbox: &Sandbox) -> Result<PathBuf, CloneError> {
+    let this = std::env::current_exe().map_err(RunError::from)?;
+    Ok(sandbox
+        .reachable_binary(&this)
+        .await
+        .map_err(RunError::from)?)
 }
 
 impl Cloning<'_> {
@@ -134,9 +172,10 @@ impl Cloning<'_> {
             source,
             place,
             until,
+            ..
         } = self;
         let key = self.unlock().await?;
-        let remote = self.reach(source.url.clone(), 0).await?;
+        let remote = self.reach(source.url.clone()).await?;
         let bare = Bare::init(Arc::clone(&place.git), "repository.git", until).await?;
         let shown = source.url.to_string();
         self.say(json!({"state": "started", "repository": shown}))
@@ -182,7 +221,7 @@ impl Cloning<'_> {
         };
         let mut agent = match SshAgent::start(&self.place.git, key, self.until).await {
             Err(RunError::Failed { .. }) => {
-                return Err(CloneError::Told(
+                return Err(CloneError::told(
                     "sshKey was not taken by ssh-add. Send a private key in PEM without a passphrase."
                         .to_owned(),
                 ));
@@ -198,20 +237,15 @@ impl Cloning<'_> {
     fn share(&self, key: &mut SshAgent) -> Result<(), CloneError> {
         let (agent, settings) = (&self.place.agent, self.place.settings);
         key.relay_to(agent)?;
-        let home = agent.home();
         let known = known_hosts::all(settings.known_hosts.as_deref())
             .map_err(|error| CloneError::Fault(error.to_string()))?;
-        let config = agents_ssh_settings(home, settings.accept_unknown_hosts);
-        for (name, content) in [(".ssh/known_hosts", known), (".ssh/config", config)] {
-            let file = home.join(name);
-            agent
-                .write_for_agent(&file, content.as_bytes())
-                .map_err(RunError::from)?;
-        }
+        agent
+            .write_for_agent(&agent.home().join(KNOWN_HOSTS), known.as_bytes())
+            .map_err(RunError::from)?;
         Ok(())
     }
 
-    async fn reach(&self, url: RepositoryUrl, number: usize) -> Result<Remote, CloneError> {
+    async fn reach(&self, url: RepositoryUrl) -> Result<Remote, CloneError> {
         // A credential is for the server that the caller named.
         let same_host = url.host == self.source.url.host && url.port() == self.source.url.port();
         let token = self.source.token.clone().filter(|_| same_host);
@@ -219,8 +253,9 @@ impl Cloning<'_> {
             settings: self.place.settings,
             outbound: self.place.outbound,
             sandbox: &self.place.git,
+            ssh: self.ssh,
         };
-        let reached = Remote::reach(url, token, around, number);
+        let reached = Remote::reach(url, token, around);
         tokio::select! {
             reached = reached => Ok(reached?),
             () = self.place.stop.cancelled() => Err(CloneError::Stopped),
@@ -272,14 +307,14 @@ impl Cloning<'_> {
             let found = submodules::of_commit(&bare, &url, &commit, self.until).await?;
             if !found.is_empty() && depth >= submodules::DEEPEST {
                 let deepest = submodules::DEEPEST;
-                return Err(CloneError::Told(format!(
+                return Err(CloneError::told(format!(
                     "submodules are nested more than {deepest} levels deep."
                 )));
             }
             for submodule in found {
                 cloned += 1;
                 if cloned > submodules::MOST {
-                    return Err(CloneError::Told(format!(
+                    return Err(CloneError::told(format!(
                         "there are more than {} submodules.",
                         submodules::MOST
                     )));
@@ -296,11 +331,12 @@ impl Cloning<'_> {
         submodule: &submodules::Submodule,
         directory: &Path,
         number: usize,
-    ) -> Result<(Bare, std::path::PathBuf), CloneError> {
+    ) -> Result<(Bare, PathBuf), CloneError> {
         let Self {
             source,
             place,
             until,
+            ..
         } = self;
         let url = match source.key {
             Some(_) => submodule.url.clone().over_ssh(),
@@ -309,7 +345,7 @@ impl Cloning<'_> {
         let shown = url.to_string();
         self.say(json!({"state": "submodule", "path": submodule.path, "repository": shown}))
             .await;
-        let remote = self.reach(url, number).await?;
+        let remote = self.reach(url).await?;
         let bare = Bare::init(
             Arc::clone(&place.git),
             &format!("submodule-{number}.git"),
@@ -320,7 +356,7 @@ impl Cloning<'_> {
             Found::Revision(resolved) => resolved,
             Found::Missing | Found::Empty(_) => {
                 let path = submodule.path.display();
-                return Err(CloneError::Told(format!(
+                return Err(CloneError::told(format!(
                     "the commit of the submodule at `{path}` is not in its repository."
                 )));
             }
@@ -344,7 +380,7 @@ impl Cloning<'_> {
     }
 
     fn missing(&self) -> CloneError {
-        CloneError::Told(match self.source.revision {
+        CloneError::told(match self.source.revision {
             Some(_) => {
                 "gitBranch names no branch or tag of the repository. A commit is named by its \
                         full id."
@@ -363,17 +399,18 @@ impl Cloning<'_> {
 }
 
 /// What the agent's environment gets, so that its own git finds the key.
-pub(super) fn agents_environment(sandbox: &Sandbox) -> Vec<(String, String)> {
+pub(super) fn agents_environment(
+    sandbox: &Sandbox,
+    ssh: &Path,
+    accept_unknown: bool,
+) -> Vec<(String, String)> {
+    let known_hosts = sandbox.home().join(KNOWN_HOSTS);
     let socket = sandbox.tmp().join(ssh_agent::SOCKET).display().to_string();
-    vec![
-        ("SSH_AUTH_SOCK".to_owned(), socket),
-        // The socket's path may be longer than a socket's path may be.
-        (
-            "GIT_SSH_COMMAND".to_owned(),
-            format!(
-                "cd \"$TMPDIR\" && SSH_AUTH_SOCK={} exec ssh -F \"$HOME/.ssh/config\"",
-                ssh_agent::SOCKET
-            ),
-        ),
-    ]
+    let mut environment: Vec<(String, String)> = ssh_environment(ssh, &known_hosts, accept_unknown)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    // For programs of the agent's that speak SSH themselves.
+    environment.push(("SSH_AUTH_SOCK".to_owned(), socket));
+    environment
 }

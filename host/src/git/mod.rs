@@ -23,6 +23,8 @@ mod repository;
 mod run;
 mod scan;
 mod ssh_agent;
+pub mod ssh_client;
+pub mod ssh_variables;
 mod submodules;
 mod url;
 mod verify;

@@ -1,7 +1,7 @@
 //! One server of repositories, with the address that is dialled, its proof and our credentials.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +9,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::run::{Git, RunError, Until};
 use super::url::{RepositoryUrl, Scheme};
-use super::{known_hosts, ssh_agent};
+use super::{known_hosts, ssh_agent, ssh_variables as variables};
 use crate::config;
 use crate::isolation::Sandbox;
 use crate::outbound::{Outbound, Unreachable};
+
+/// Name of the file with servers' keys in either home.
+pub(super) const KNOWN_HOSTS: &str = ".known_hosts";
 
 /// The system's certificate authorities, beside which the operator's stand.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -34,9 +37,9 @@ pub(super) struct Remote {
     pub(super) url: RepositoryUrl,
     address: IpAddr,
     token: Option<SecretString>,
-    /// Of its own, so that several remotes of one task do not meet.
-    ssh_config: String,
-    ca_file: Option<std::path::PathBuf>,
+    ssh: PathBuf,
+    accept_unknown: bool,
+    ca_file: Option<PathBuf>,
 }
 
 /// What all remotes of one task share.
@@ -46,6 +49,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) outbound: &'a Outbound,
     /// What speaks to remotes runs here.
     pub(super) sandbox: &'a Sandbox,
+    /// This program, where the sandbox's user can start it.
+    pub(super) ssh: &'a Path,
 }
 
 impl Remote {
@@ -54,7 +59,6 @@ impl Remote {
         url: RepositoryUrl,
         token: Option<SecretString>,
         around: Surroundings<'_>,
-        number: usize,
     ) -> Result<Self, RemoteError> {
         let address = around.outbound.reach(&url.host, url.port()).await?;
         let home = around.sandbox.home();
@@ -64,15 +68,12 @@ impl Remote {
                 .write_for_agent(&home.join(name), content.as_bytes())
                 .map_err(RunError::from)
         };
-        let ssh_config = format!("ssh_config-{number}");
         let mut ca_file = None;
         match url.scheme {
             Scheme::Ssh => {
                 let known = known_hosts::all(around.settings.known_hosts.as_deref())
                     .map_err(RemoteError::Settings)?;
-                write("known_hosts", &known)?;
-                let unknown = around.settings.accept_unknown_hosts;
-                write(&ssh_config, &ssh_settings(&url, address, home, unknown))?;
+                write(KNOWN_HOSTS, &known)?;
             }
             Scheme::Https => {
                 if let Some(file) = &around.settings.ca_file {
@@ -86,8 +87,9 @@ impl Remote {
             url,
             address,
             token,
-            ssh_config,
             ca_file,
+            ssh: around.ssh.to_owned(),
+            accept_unknown: around.settings.accept_unknown_hosts,
         })
     }
 
@@ -104,16 +106,13 @@ impl Remote {
             Scheme::Ssh => {
                 git = git
                     .env("GIT_ALLOW_PROTOCOL", "ssh")
-                    .env("GIT_SSH_VARIANT", "ssh")
-                    .env("SSH_AUTH_SOCK", ssh_agent::SOCKET)
-                    // The socket's path may be longer than a socket's path may be.
-                    .env(
-                        "GIT_SSH_COMMAND",
-                        format!(
-                            "cd \"$TMPDIR\" && exec ssh -F \"$HOME/{}\"",
-                            self.ssh_config
-                        ),
-                    );
+                    .env(variables::ADDRESS, self.address.to_string());
+                let home = sandbox.home();
+                for (name, value) in
+                    ssh_environment(&self.ssh, &home.join(KNOWN_HOSTS), self.accept_unknown)
+                {
+                    git = git.env(name, value);
+                }
             }
             Scheme::Https => {
                 git = git.env("GIT_ALLOW_PROTOCOL", "https");
@@ -160,53 +159,28 @@ impl Remote {
     }
 }
 
-/// The configuration that counts for ssh; what stands on the machine does not.
-fn ssh_settings(url: &RepositoryUrl, address: IpAddr, home: &Path, accept_unknown: bool) -> String {
-    let known_hosts = home.join("known_hosts");
-    let checking = if accept_unknown { "accept-new" } else { "yes" };
-    format!(
-        "Host *\n\
-         HostName {address}\n\
-         HostKeyAlias {}\n\
-         StrictHostKeyChecking {checking}\n\
-         UserKnownHostsFile \"{}\"\n\
-         GlobalKnownHostsFile /dev/null\n\
-         UpdateHostKeys no\n\
-         CanonicalizeHostname no\n\
-         IdentityFile none\n\
-         PreferredAuthentications publickey\n\
-         BatchMode yes\n\
-         ProxyCommand none\n\
-         PermitLocalCommand no\n\
-         ForwardAgent no\n\
-         ForwardX11 no\n\
-         ControlPath none\n\
-         ConnectTimeout 10\n\
-         ServerAliveInterval 15\n\
-         ServerAliveCountMax 4\n\
-         LogLevel ERROR\n",
-        url.host_key_name(),
-        known_hosts.display(),
-    )
-}
-
 fn authorities(file: &Path) -> std::io::Result<String> {
     // Where the system has none, the operator's are all there are.
     let system = std::fs::read_to_string(SYSTEM_CA).unwrap_or_default();
     Ok(format!("{system}\n{}", std::fs::read_to_string(file)?))
 }
 
-/// The settings by which the agent's own git finds the server: its name is looked up as ever, the key
-/// is asked of the relay.
-pub(super) fn agents_ssh_settings(home: &Path, accept_unknown: bool) -> String {
-    let checking = if accept_unknown { "accept-new" } else { "yes" };
-    format!(
-        "Host *\n\
-         StrictHostKeyChecking {checking}\n\
-         UserKnownHostsFile \"{}\"\n\
-         GlobalKnownHostsFile /dev/null\n\
-         BatchMode yes\n\
-         LogLevel ERROR\n",
-        home.join(".ssh/known_hosts").display(),
-    )
+/// By what git finds this program in place of `ssh`, and this program the servers' keys and whoever
+/// signs.
+pub(super) fn ssh_environment(
+    ssh: &Path,
+    known_hosts: &Path,
+    accept_unknown: bool,
+) -> Vec<(&'static str, String)> {
+    let quoted = ssh.display().to_string().replace('\'', r"'\''");
+    let mut environment = vec![
+        ("GIT_SSH_COMMAND", format!("'{quoted}' git-ssh")),
+        ("GIT_SSH_VARIANT", "ssh".to_owned()),
+        (variables::KNOWN_HOSTS, known_hosts.display().to_string()),
+        (variables::AGENT, ssh_agent::SOCKET.to_owned()),
+    ];
+    if accept_unknown {
+        environment.push((variables::ACCEPT_UNKNOWN, "1".to_owned()));
+    }
+    environment
 }

@@ -1,5 +1,6 @@
 //! The repository of one task, as post-execution plugins reach it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -46,7 +47,8 @@ pub struct Repository {
     redactor: Redactor,
     /// Where commits are kept that could not be pushed.
     keep: Option<Arc<dyn Bucket>>,
-    agent_may_sign: bool,
+    /// This program as the agent's git starts it, where it may use the key.
+    ssh: Option<PathBuf>,
     _key: Option<SshAgent>,
 }
 
@@ -58,7 +60,7 @@ impl Repository {
         origin: Origin,
         key: Option<SshAgent>,
         place: &Workplace<'_>,
-        agent_may_sign: bool,
+        ssh: Option<PathBuf>,
     ) -> Self {
         Self {
             origin,
@@ -70,7 +72,7 @@ impl Repository {
             stop: place.stop.clone(),
             redactor: Redactor::default(),
             keep: None,
-            agent_may_sign: agent_may_sign && key.is_some(),
+            ssh: ssh.filter(|_| key.is_some()),
             _key: key,
         }
     }
@@ -103,10 +105,9 @@ impl Repository {
 
     /// What the agent's environment gets, so that its own git can use the key.
     pub fn agents_environment(&self) -> Vec<(String, String)> {
-        if self.agent_may_sign {
-            agents_environment(&self.agent)
-        } else {
-            Vec::new()
+        match &self.ssh {
+            Some(ssh) => agents_environment(&self.agent, ssh, self.settings.accept_unknown_hosts),
+            None => Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::git::{self, CloneError, Repository, RepositoryUrl, Scheme, Source, Workplace};
 use crate::isolation::Sandbox;
 use crate::outbound::Outbound;
+use crate::redact::Redactor;
 use crate::task::{ClonedRepository, EventLog, Reason, TaskId};
 
 /// What the request asks to be cloned, if anything.
@@ -68,7 +69,12 @@ pub(super) async fn clone(
     };
     match git::clone(source, place).await {
         Ok(repository) => Ok(repository.guard(secrets)),
-        Err(error @ CloneError::Told(_)) => Err(Failure::told(Reason::Setup, error.to_string())),
+        Err(CloneError::Told { sentence, detail }) => {
+            let detail = Redactor::new(secrets).text(&detail);
+            tracing::info!(detail, "the repository cannot be cloned");
+            let sentence = format!("Failed to clone repository: {sentence}");
+            Err(Failure::told(Reason::Setup, sentence))
+        }
         Err(error) => Err(Failure::fault("cloning the repository", error)),
     }
 }
