@@ -12,9 +12,9 @@ use std::time::Duration;
 use criterion::Criterion;
 use gatehouse::bucket::directory::DirectoryBucket;
 use gatehouse::config::{self, Config, Sources};
-use gatehouse::plugin::{Plugins, TaskState, TaskView, ToolCall, Verdict};
+use gatehouse::plugin::{Grants, Plugins, TaskState, TaskView, ToolCall, Verdict};
 use gatehouse::task::Mode;
-use gatehouse::wasm::{Component, Engine, Grants, Limits, Reach, Terms, World};
+use gatehouse::wasm::{Component, Engine, Limits, Reach, Terms, World};
 
 /// What a job gives the plugins by default.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,7 +60,13 @@ impl Bench {
             "allowedTools": ["Write", "Read", "Bash(git log *)", "Bash(git diff *)"],
         });
         let request = request.as_object().unwrap();
-        let task = TaskView::new("bench".parse().unwrap(), Mode::Sync, "anonymous", request);
+        let task = TaskView::new(
+            "bench".parse().unwrap(),
+            Mode::Sync,
+            "anonymous",
+            jiff::Timestamp::UNIX_EPOCH,
+            request,
+        );
         let file = directory.path().join("haiku.txt");
         let call = |tool: &str, input: Value| ToolCall {
             id: "toolu_01ABCDEFGHIJKLMNOPQRSTUV".into(),

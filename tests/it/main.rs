@@ -2,8 +2,10 @@
 //!
 //! One binary, so that the machine links once. What a test waits for is an event, never a time.
 
+mod actions;
 mod attacks;
 mod cancel;
+mod capabilities;
 mod crashes;
 mod first_task;
 mod gate;

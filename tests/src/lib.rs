@@ -5,6 +5,7 @@
 //! produced, and for processes that were left behind.
 
 pub mod canary;
+pub mod elsewhere;
 pub mod gateway;
 pub mod git_server;
 pub mod manifest;
@@ -16,6 +17,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use elsewhere::Elsewhere;
 pub use gateway::Gateway;
 pub use git_server::GitServer;
 pub use receiver::Receiver;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::check::{draft, not_available_yet, parse};
+use super::check::{draft, parse};
 use super::policies::{Candidate, Policies};
 use super::request::action_key;
 use super::schema::{FIELDS, find};
@@ -153,10 +153,20 @@ impl Admission {
             }
             decisions.push(decision);
         }
+        let known = plugins.actions();
         for action in &draft.request.post_execution_actions {
-            let outcome = plugins.check_options(&action.plugin, &action.options).await;
             let field = format!("postExecutionActions.{}", action.key);
-            outcome.map_err(|refused| options_refused(refused, &action.plugin, &field))?;
+            let known = known.iter().find(|known| known.plugin == action.plugin);
+            if known.is_some_and(|known| known.standing.is_some()) {
+                let sentence = "is carried out for every task here, with options of the operator's";
+                return Err(Refusal::invalid(&field, sentence));
+            }
+            if known.is_some_and(|known| known.needs_repository) && draft.request.git_repo.is_none()
+            {
+                return Err(Refusal::at("required", &field, "needs gitRepo"));
+            }
+            let outcome = plugins.check_options(&action.plugin, &action.options).await;
+            outcome.map_err(|refused| options_refused(refused, &field))?;
         }
         admitted(id, draft, caller, plugins.revision(), decisions, logs_uri)
     }
@@ -224,10 +234,8 @@ fn rejected(rejection: Rejection, decision: &Decision) -> Refusal {
     }
 }
 
-fn options_refused(refused: OptionsRefused, plugin: &str, field: &str) -> Refusal {
+fn options_refused(refused: OptionsRefused, field: &str) -> Refusal {
     match refused {
-        // Callers know it from the Node service; it must not look like a slip of theirs.
-        OptionsRefused::Unknown(_) if plugin == "git" => not_available_yet(field),
         OptionsRefused::Unknown(known) if known.is_empty() => Refusal::at(
             "unknown-field",
             field,

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{Sources, load};
+use crate::plugin::{Action, ActionWhen, StandingAction};
 
 /// A set of validators that answer by script, and one action, `upload-files`.
 #[derive(Default)]
@@ -19,6 +20,8 @@ struct Scripted {
     answers: Vec<Validation>,
     fault: bool,
     options: Option<OptionsRefused>,
+    actions: Vec<Action>,
+    options_seen: Mutex<Vec<Value>>,
     seen: Mutex<Vec<Value>>,
 }
 
@@ -57,7 +60,12 @@ impl Policies for Scripted {
         (self.answers[n].clone(), decision)
     }
 
-    async fn check_options(&self, plugin: &str, _options: &Value) -> Result<(), OptionsRefused> {
+    fn actions(&self) -> Vec<Action> {
+        self.actions.clone()
+    }
+
+    async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused> {
+        self.options_seen.lock().unwrap().push(options.clone());
         match &self.options {
             Some(refused) => Err(refused.clone()),
             None if plugin == "upload-files" => Ok(()),
@@ -282,7 +290,7 @@ async fn options_of_actions_are_judged_by_their_plugins_before_anything_starts()
     let (status, code, field, _) = outcome(json!({ "git": { "commit": true } }), None).await;
     assert_eq!(
         (status, code.as_str(), field.as_str()),
-        (400, "not-available-yet", "postExecutionActions.git")
+        (400, "unknown-field", "postExecutionActions.git")
     );
 
     let bad = Some(OptionsRefused::Bad("globPatterns is missing".into()));
@@ -297,4 +305,65 @@ async fn options_of_actions_are_judged_by_their_plugins_before_anything_starts()
     let (status, code, _, message) = outcome(json!({ "uploadFiles": {} }), fault).await;
     assert_eq!((status, code.as_str()), (503, "plugin-unavailable"));
     assert!(!message.contains("trapped"));
+}
+
+#[tokio::test]
+async fn when_is_the_hosts_and_its_plugin_never_sees_it() {
+    let plugins = Scripted::default();
+    let actions = json!({ "uploadFiles": { "when": "failure", "globPatterns": ["a"] } });
+    let fields = json!({ "postExecutionActions": actions });
+    let admitted = admit(fields, Mode::Sync, &plugins).await.unwrap();
+    let seen = plugins.options_seen.lock().unwrap().clone();
+    assert_eq!(seen, [json!({ "globPatterns": ["a"] })]);
+    // The job reads the same from what was sealed.
+    let request = Request::from_admitted(&payload(&admitted).request).unwrap();
+    let action = &request.post_execution_actions[0];
+    assert_eq!(action.when, ActionWhen::Failure);
+    assert_eq!(action.options, json!({ "globPatterns": ["a"] }));
+
+    for when in [json!("sometimes"), json!(true), json!("Success")] {
+        let fields = json!({ "postExecutionActions": { "uploadFiles": { "when": when } } });
+        let refusal = admit(fields, Mode::Sync, &plugins).await.unwrap_err();
+        assert_eq!(refusal.code, "invalid-value");
+        let field = refusal.field.unwrap();
+        assert_eq!(field, "postExecutionActions.uploadFiles.when");
+        assert!(refusal.message.contains("success, failure, always"));
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_needs_a_repository_or_is_the_operators_is_refused_by_name() {
+    let action = |needs_repository, standing| Scripted {
+        actions: vec![Action {
+            plugin: "upload-files".into(),
+            needs_repository,
+            standing,
+        }],
+        ..Scripted::default()
+    };
+    let fields = json!({ "postExecutionActions": { "uploadFiles": {} } });
+    let refusal = admit(fields.clone(), Mode::Sync, &action(true, None))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refusal.status, refusal.code.as_str()),
+        (400, "required"),
+        "{refusal:?}"
+    );
+    let (field, words) = (refusal.field.unwrap(), refusal.message);
+    assert_eq!(field, "postExecutionActions.uploadFiles");
+    assert_eq!(words, "postExecutionActions.uploadFiles needs gitRepo");
+
+    let standing = StandingAction {
+        when: ActionWhen::Always,
+        options: json!({}),
+    };
+    let refusal = admit(fields, Mode::Sync, &action(false, Some(standing)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refusal.status, refusal.code.as_str()),
+        (400, "invalid-value")
+    );
+    assert!(refusal.message.contains("for every task"));
 }

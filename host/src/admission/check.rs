@@ -139,7 +139,7 @@ fn servable(field: &Field, mode: Mode) -> Result<(), Refusal> {
 }
 
 /// The field is right, and nothing in this version carries it out.
-pub(super) fn not_available_yet(field: &str) -> Refusal {
+fn not_available_yet(field: &str) -> Refusal {
     Refusal::at(
         "not-available-yet",
         field,

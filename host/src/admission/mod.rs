@@ -16,5 +16,6 @@ mod schema;
 
 pub use admit::{Admission, Admitted, Draft, Payload};
 pub use refusal::{CODES, Refusal};
+pub(crate) use request::action_key;
 pub use request::{ActionOptions, EnvFile, GitAccess, PermissionMode, RepoConfig, Request};
 pub(crate) use schema::acceptable;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::request::plugin_name;
+use super::request::{WHEN, plugin_name};
 use super::schema::text;
 use super::{Refusal, forms};
+use crate::plugin::ActionWhen;
 
 /// Deeper data is nobody's metadata, and every reader of a record has to walk it.
 const DEEPEST: usize = 16;
@@ -16,8 +18,16 @@ pub(super) fn actions(path: &str, value: &Value) -> Result<(), Refusal> {
     let mut plugins = BTreeSet::new();
     for (key, options) in entries(path, value, 32, forms::action_name)? {
         let path = format!("{path}.{key}");
-        object(&path, options)?;
+        let members = object(&path, options)?;
         bounded(&path, options, 64 << 10)?;
+        if let Some(when) = members.get(WHEN).filter(|when| !when.is_null())
+            && ActionWhen::deserialize(when).is_err()
+        {
+            return Err(Refusal::invalid(
+                &format!("{path}.{WHEN}"),
+                "must be one of success, failure, always",
+            ));
+        }
         if !plugins.insert(plugin_name(key)) {
             return Err(Refusal::invalid(
                 &path,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::plugin::{Decision, OptionsRefused, PluginSet, TaskView, Validation};
+use crate::plugin::{Action, Decision, OptionsRefused, PluginSet, TaskView, Validation};
 use crate::task::{Mode, TaskId};
 
 /// A request on its way through the validators.
@@ -24,6 +25,7 @@ pub(super) trait Policies: Sync {
     fn revision(&self) -> &str;
     fn validators(&self) -> usize;
     async fn validate(&self, n: usize, candidate: Candidate<'_>) -> (Validation, Decision);
+    fn actions(&self) -> Vec<Action>;
     async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused>;
 }
 
@@ -44,11 +46,12 @@ impl Policies for PluginSet {
             caller,
             request,
         } = candidate;
-        self.validate(
-            n,
-            Arc::new(TaskView::new(id.clone(), mode, caller, request)),
-        )
-        .await
+        let view = TaskView::new(id.clone(), mode, caller, Timestamp::now(), request);
+        self.validate(n, Arc::new(view)).await
+    }
+
+    fn actions(&self) -> Vec<Action> {
+        self.actions()
     }
 
     async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused> {

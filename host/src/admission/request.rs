@@ -5,8 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::SecretString;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+use crate::plugin::ActionWhen;
+
+/// The key of an action's options that is the host's; its plugin does not see it.
+pub(super) const WHEN: &str = "when";
 
 /// The CLI's permission modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +88,9 @@ pub struct ActionOptions {
     pub plugin: String,
     /// The key as the caller wrote it.
     pub key: String,
-    /// A JSON value.
+    /// After which ends of the task.
+    pub when: ActionWhen,
+    /// A JSON object.
     pub options: Value,
 }
 
@@ -161,6 +169,15 @@ impl Request {
             .map_err(|_| super::Refusal::new(500, "internal", "the checked request cannot be read"))
     }
 
+    /// The secrets that an operator can let plugins send, by the names that they are granted by.
+    pub fn sendable_secrets(&self) -> BTreeMap<String, SecretString> {
+        let mut secrets = self.environment_secrets.clone();
+        if let Some(token) = &self.git_token {
+            secrets.insert("gitToken".to_owned(), token.clone());
+        }
+        secrets
+    }
+
     /// Every secret value in the request: credentials, SSH key, `environmentSecrets`.
     pub fn secrets(&self) -> Vec<&SecretString> {
         let single = [
@@ -203,7 +220,7 @@ pub(super) fn plugin_name(key: &str) -> String {
 }
 
 /// The key by which callers name a plugin: `upload-files` is `uploadFiles`.
-pub(super) fn action_key(plugin: &str) -> String {
+pub(crate) fn action_key(plugin: &str) -> String {
     let mut words = plugin.split('-');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut key, word| {
@@ -216,14 +233,22 @@ pub(super) fn action_key(plugin: &str) -> String {
 
 fn actions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ActionOptions>, D::Error> {
     let actions = Map::<String, Value>::deserialize(from)?;
-    Ok(actions
-        .into_iter()
-        .map(|(key, options)| ActionOptions {
+    let action = |(key, mut options): (String, Value)| {
+        let when = options.as_object_mut().and_then(|o| o.shift_remove(WHEN));
+        let when = when
+            .filter(|when| !when.is_null())
+            .map(ActionWhen::deserialize);
+        Ok(ActionOptions {
             plugin: plugin_name(&key),
             key,
+            when: when
+                .transpose()
+                .map_err(D::Error::custom)?
+                .unwrap_or_default(),
             options,
         })
-        .collect())
+    };
+    actions.into_iter().map(action).collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! What happens once the agent's processes are gone: the post-execution plugins, in the manifest's
-//! order, each with the options that the caller gave it.
+//! order, each with the options that the caller or the operator gave it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::admission::Request;
-use crate::agent::AgentEnd;
-use crate::plugin::{Capabilities, DecisionLog, OutcomeView, PluginSet, TaskView};
+use super::interrupt::{Cause, Interrupt};
+use crate::admission::{Request, action_key};
+use crate::plugin::{
+    Action, ActionWhen, Capabilities, DecisionLog, OutcomeView, PluginSet, TaskView,
+};
 use crate::redact::Redactor;
-use crate::task::{ActionResult, EventLog, UploadedFile};
+use crate::task::{ActionResult, ActionStatus, Ending, EventLog, Status};
 
 /// Everything that actions need.
 #[derive(Debug)]
@@ -21,80 +23,167 @@ pub(super) struct Actions<'a> {
     pub(super) decisions: &'a DecisionLog,
     pub(super) redactor: &'a Redactor,
     pub(super) capabilities: Capabilities,
+    pub(super) interrupt: &'a Interrupt,
 }
 
-/// What they left behind.
-#[derive(Debug, Default)]
-pub(super) struct Done {
-    pub(super) results: BTreeMap<String, ActionResult>,
-    pub(super) uploaded: Vec<UploadedFile>,
+/// One action that was asked for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Asked {
+    /// In the report.
+    key: String,
+    plugin: String,
+    when: ActionWhen,
+    options: Value,
+    /// Set where it cannot be run at all.
+    impossible: Option<&'static str>,
+}
+
+impl Asked {
+    /// Whether it is to run after a task that ended like this.
+    pub(super) fn is_due(&self, status: Status) -> bool {
+        self.impossible.is_none() && self.when.fits(status)
+    }
+}
+
+/// Those of the operator and those of the request, in the manifest's order.
+pub(super) fn asked(actions: Vec<Action>, request: &Request) -> Vec<Asked> {
+    let of_the_request = |plugin: &str| {
+        let mut asked = request.post_execution_actions.iter();
+        asked.find(|asked| asked.plugin == plugin)
+    };
+    let asked = actions.into_iter().filter_map(|action| {
+        let (key, when, options) = match action.standing {
+            Some(standing) => (action_key(&action.plugin), standing.when, standing.options),
+            None => {
+                let asked = of_the_request(&action.plugin)?;
+                (asked.key.clone(), asked.when, asked.options.clone())
+            }
+        };
+        let lacks = action.needs_repository && request.git_repo.is_none();
+        Some(Asked {
+            key,
+            plugin: action.plugin,
+            when,
+            options,
+            impossible: lacks.then_some("the request has no gitRepo"),
+        })
+    });
+    asked.collect()
 }
 
 impl Actions<'_> {
-    /// Runs each action that the request names. One that fails does not keep the others from running.
-    pub(super) async fn run(&self, request: &Request, end: &AgentEnd) -> Done {
-        let outcome = Arc::new(outcome(end));
-        let mut done = Done::default();
-        for plugin in self.plugins.actions() {
-            let Some(asked) = request
-                .post_execution_actions
-                .iter()
-                .find(|action| action.plugin == plugin)
-            else {
-                continue;
-            };
-            self.log
-                .say(json!({"phase": "actions", "action": asked.key, "state": "started"}))
-                .await;
-            let run = self
-                .plugins
-                .run_action(
-                    &plugin,
-                    Arc::clone(&self.task),
-                    Arc::clone(&outcome),
-                    &asked.options,
-                    self.capabilities.clone(),
-                )
-                .await;
-            self.decisions.add(&[run.decision]);
-            let result = match run.result {
-                Ok(value) => ActionResult {
-                    status: "ok".to_owned(),
-                    value: Some(value),
-                    error: None,
-                },
-                Err(error) => ActionResult {
-                    status: "error".to_owned(),
-                    value: None,
-                    error: Some(self.redactor.text(&error)),
-                },
+    /// Runs what is due after this end and notes there what became of each. One that fails does not
+    /// keep the others from running. A task that is cancelled meanwhile ends as such: what runs is
+    /// waited for, and then only what is due after a cancelled task is begun.
+    pub(super) async fn run(&self, asked: Vec<Asked>, ending: &mut Ending) {
+        let mut outcome = outcome(ending);
+        for asked in asked {
+            if self.interrupt.cause() == Some(Cause::Cancelled) {
+                cancel(ending);
+            }
+            let result = if asked.is_due(ending.status) {
+                self.run_one(&asked, &mut outcome, ending).await
+            } else {
+                ActionResult {
+                    status: ActionStatus::Skipped,
+                    result: None,
+                    error: Some(asked.impossible.map_or_else(
+                        || {
+                            format!(
+                                "the task is {}, and when is {}",
+                                ending.status.as_str(),
+                                asked.when.as_str()
+                            )
+                        },
+                        str::to_owned,
+                    )),
+                }
             };
             self.log
                 .say(json!({
                     "phase": "actions", "action": asked.key, "state": result.status,
-                    "value": result.value, "error": result.error,
+                    "result": result.result, "error": result.error,
                 }))
                 .await;
-            done.uploaded.extend(run.uploaded);
-            done.results.insert(asked.key.clone(), result);
+            ending.actions.insert(asked.key, result);
         }
-        done
+        if self.interrupt.cause() == Some(Cause::Cancelled) {
+            cancel(ending);
+        }
+    }
+
+    async fn run_one(
+        &self,
+        asked: &Asked,
+        outcome: &mut OutcomeView,
+        ending: &mut Ending,
+    ) -> ActionResult {
+        self.log
+            .say(json!({"phase": "actions", "action": asked.key, "state": "started"}))
+            .await;
+        outcome.status = ending.status.as_str().to_owned();
+        let mut capabilities = self.capabilities.clone();
+        let kept = u32::try_from(ending.uploaded_files.len()).unwrap_or(u32::MAX);
+        capabilities.max_artifacts = capabilities.max_artifacts.saturating_sub(kept);
+        let run = self
+            .plugins
+            .run_action(
+                &asked.plugin,
+                Arc::clone(&self.task),
+                Arc::new(outcome.clone()),
+                &asked.options,
+                capabilities,
+            )
+            .await;
+        self.decisions.add(&[run.decision]);
+        ending.uploaded_files.extend(run.uploaded);
+        match run.result {
+            Ok(result) => {
+                let result = self.redactor.json(&result);
+                outcome.results.insert(asked.plugin.clone(), result.clone());
+                ActionResult {
+                    status: ActionStatus::Ok,
+                    result: Some(result),
+                    error: None,
+                }
+            }
+            Err(error) => ActionResult {
+                status: ActionStatus::Error,
+                result: None,
+                error: Some(self.redactor.text(&error)),
+            },
+        }
     }
 }
 
-fn outcome(end: &AgentEnd) -> OutcomeView {
+/// The agent's own end is still told.
+fn cancel(ending: &mut Ending) {
+    if ending.status != Status::Cancelled {
+        let cancelled = Ending::cancelled();
+        ending.status = cancelled.status;
+        ending.reason = cancelled.reason;
+        ending.exit_code = cancelled.exit_code;
+        ending.error = cancelled.error;
+    }
+}
+
+fn outcome(ending: &Ending) -> OutcomeView {
     OutcomeView {
-        status: end.status.as_str().to_owned(),
-        reason: end.reason.and_then(|reason| {
+        status: ending.status.as_str().to_owned(),
+        reason: ending.reason.and_then(|reason| {
             serde_json::to_value(reason)
                 .ok()?
                 .as_str()
                 .map(str::to_owned)
         }),
-        exit_code: (end.exit_code < 128).then_some(end.exit_code),
-        result_text: end.summary.result.clone(),
-        turns: end.summary.turns.unwrap_or(0),
-        cost_usd: end.summary.cost_usd,
+        exit_code: (ending.exit_code < 128).then_some(ending.exit_code),
+        result_text: ending.agent.result.clone(),
+        turns: ending.agent.turns.unwrap_or(0),
+        cost_usd: ending.agent.cost_usd,
         results: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "actions_tests.rs"]
+mod tests;

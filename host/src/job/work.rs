@@ -1,14 +1,17 @@
 //! The steps of one job, in order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use serde_json::json;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::actions::{Actions, Done};
+use super::actions::{Actions, asked};
 use super::gate::PolicyGate;
 use super::interrupt::{Cause, Interrupt};
 use super::prepare::{Commands, callers_environment, working_directory};
@@ -20,7 +23,8 @@ use crate::broker::{Broker, Credential};
 use crate::envelope::Purpose;
 use crate::git::Repository;
 use crate::isolation::Sandbox;
-use crate::plugin::{Capabilities, DecisionLog, PluginSet, TaskState, TaskView};
+use crate::outbound::ForPlugins;
+use crate::plugin::{Capabilities, DecisionLog, GitRepository, PluginSet, TaskState, TaskView};
 use crate::redact::Redactor;
 use crate::task::{Ending, EventLog, LogLimits, Phase, Reason, Record, Status, TaskId};
 
@@ -31,6 +35,8 @@ pub(super) struct Work<'a> {
     id: &'a TaskId,
     interrupt: Interrupt,
     started: Instant,
+    /// Raises the interrupt when the task's time is over.
+    clock: Option<AbortHandle>,
     sandbox: Option<Arc<Sandbox>>,
     /// Of what speaks to the repository's server.
     git_sandbox: Option<Arc<Sandbox>>,
@@ -49,6 +55,7 @@ impl<'a> Work<'a> {
             id,
             interrupt,
             started: Instant::now(),
+            clock: None,
             sandbox: None,
             git_sandbox: None,
         }
@@ -102,31 +109,16 @@ impl<'a> Work<'a> {
         payload: &Payload,
         request: &Request,
         broker: &Broker,
-        redactor: &Redactor,
+        redactor: &Arc<Redactor>,
         log: &EventLog,
     ) -> Result<Ending, Failure> {
         let plugins = self.pinned_plugins(&payload.plugin_set).await?;
         let sandbox = self.make_sandbox().await?;
-        let repository = self.clone_repository(request, &sandbox, log).await?;
-        let mut task = self.agent_task(request, broker, &sandbox)?;
-        if let Some(repository) = &repository {
-            task.env.extend(repository.agents_environment());
-        }
-        self.prepare(
-            request,
-            &task,
-            repository.as_deref(),
-            &sandbox,
-            redactor,
-            log,
-        )
-        .await?;
-
-        self.enter(Phase::Agent, |_| ()).await?;
         let view = Arc::new(TaskView::new(
             self.id.clone(),
             payload.mode,
             &payload.caller,
+            payload.created_at,
             &payload.request,
         ));
         let decisions = DecisionLog::open(
@@ -143,39 +135,98 @@ impl<'a> Work<'a> {
             denied: AtomicU32::new(0),
             within: self.job.config.agent.decision_timeout * 9 / 10,
         };
-        let mut end = agent::run(&task, &sandbox, &gate, log, self.interrupt.token()).await;
+        let cloned = self.clone_repository(request, &sandbox, log).await;
+        let (repository, ran) = match cloned {
+            Ok(repository) => {
+                let cloned = repository.as_ref();
+                let ran = self.run_agent(request, broker, cloned, &sandbox, &gate, redactor);
+                let ran = ran.await;
+                (repository, ran)
+            }
+            Err(failure) => (None, Err(failure)),
+        };
         // What the agent left running must not change a file while actions read it.
         sandbox
             .kill_all()
             .await
             .map_err(|source| Failure::fault("ending the agent's processes", source))?;
-        end.summary.denied_calls = gate.denied.load(Ordering::Relaxed);
-        end.summary.usage = Some(broker.usage());
+        let mut ending = self.ending(ran);
+        ending.agent.denied_calls = gate.denied.load(Ordering::Relaxed);
+        ending.agent.usage = Some(broker.usage());
 
-        let ending = match self.interrupt.cause() {
-            Some(cause) => Ending {
-                agent: end.summary,
-                ..cause.into_ending()
-            },
-            None => {
-                self.enter(Phase::Actions, |_| ()).await?;
-                let actions = Actions {
-                    plugins: &plugins,
-                    task: view,
-                    log,
-                    decisions: &decisions,
-                    redactor,
-                    capabilities: self.capabilities(&sandbox),
-                };
-                let done = actions.run(request, &end).await;
-                into_ending(end, done)
-            }
+        let actions = Actions {
+            plugins: &plugins,
+            task: view,
+            log,
+            decisions: &decisions,
+            redactor,
+            capabilities: self.capabilities(request, repository, &sandbox, redactor)?,
+            interrupt: &self.interrupt,
         };
+        self.act(&actions, request, &mut ending).await?;
         if let Err(error) = decisions.close().await {
             warn!(%error, "cannot write the log of decisions to its end");
         }
         self.enter(Phase::Reporting, |_| ()).await?;
         Ok(ending)
+    }
+
+    /// From the workspace as it was cloned to the agent's end.
+    async fn run_agent(
+        &self,
+        request: &Request,
+        broker: &Broker,
+        repository: Option<&Repository>,
+        sandbox: &Arc<Sandbox>,
+        gate: &PolicyGate,
+        redactor: &Redactor,
+    ) -> Result<AgentEnd, Failure> {
+        let log = &gate.log;
+        let mut task = self.agent_task(request, broker, sandbox)?;
+        if let Some(repository) = repository {
+            task.env.extend(repository.agents_environment());
+        }
+        self.prepare(request, &task, repository, sandbox, redactor, log)
+            .await?;
+        self.enter(Phase::Agent, |_| ()).await?;
+        Ok(agent::run(&task, sandbox, gate, log, self.interrupt.token()).await)
+    }
+
+    /// How the task ends, whatever its actions do. From here on its clock says nothing any more.
+    fn ending(&self, ran: Result<AgentEnd, Failure>) -> Ending {
+        if let Some(clock) = &self.clock {
+            clock.abort();
+        }
+        match (self.interrupt.cause(), ran) {
+            (Some(cause), ran) => Ending {
+                agent: ran.map(|end| end.summary).unwrap_or_default(),
+                ..cause.into_ending()
+            },
+            (None, Ok(end)) => into_ending(end),
+            (None, Err(failure)) => failure.into_ending(self.id),
+        }
+    }
+
+    /// Carries out what is due after this end. A task that the platform ends, or that is somebody
+    /// else's now, has nothing carried out.
+    async fn act(
+        &self,
+        actions: &Actions<'_>,
+        request: &Request,
+        ending: &mut Ending,
+    ) -> Result<(), Failure> {
+        if matches!(
+            self.interrupt.cause(),
+            Some(Cause::Terminated | Cause::LeaseLost)
+        ) {
+            return Ok(());
+        }
+        let asked = asked(actions.plugins.actions(), request);
+        if asked.iter().any(|asked| asked.is_due(ending.status)) {
+            self.enter(Phase::Actions, |_| ()).await?;
+        }
+        actions.run(asked, ending).await;
+        Ok(())
     }
 
     async fn open(&self) -> Result<Opened, Failure> {
@@ -205,14 +256,15 @@ impl<'a> Work<'a> {
     }
 
     /// One clock for everything the job does, the agent included.
-    fn arm_the_clock(&self, request: &Request) {
+    fn arm_the_clock(&mut self, request: &Request) {
         let total = Duration::from_secs(u64::from(request.timeout_minutes) * 60);
         let remaining = total.saturating_sub(self.started.elapsed());
         let interrupt = self.interrupt.clone();
-        tokio::spawn(async move {
+        let clock = tokio::spawn(async move {
             tokio::time::sleep(remaining).await;
             interrupt.raise(Cause::TimedOut);
         });
+        self.clock = Some(clock.abort_handle());
     }
 
     async fn start_broker(&self, request: &Request) -> Result<Broker, Failure> {
@@ -279,7 +331,7 @@ impl<'a> Work<'a> {
         request: &Request,
         sandbox: &Arc<Sandbox>,
         log: &EventLog,
-    ) -> Result<Option<Arc<Repository>>, Failure> {
+    ) -> Result<Option<Repository>, Failure> {
         let Some(source) = repository::source(request)? else {
             return Ok(None);
         };
@@ -307,7 +359,7 @@ impl<'a> Work<'a> {
             record.repository = Some(described.clone())
         })
         .await?;
-        Ok(Some(Arc::new(cloned)))
+        Ok(Some(cloned))
     }
 
     fn agent_task(
@@ -400,14 +452,28 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn capabilities(&self, sandbox: &Sandbox) -> Capabilities {
-        Capabilities {
+    fn capabilities(
+        &self,
+        request: &Request,
+        repository: Option<Repository>,
+        sandbox: &Sandbox,
+        redactor: &Arc<Redactor>,
+    ) -> Result<Capabilities, Failure> {
+        // The task's time is over with the agent's; each action has a time of its own.
+        let repository = repository.map(|cloned| cloned.outlive(CancellationToken::new()));
+        let http = ForPlugins::new(&self.job.config.outbound)
+            .map_err(|source| Failure::fault("making the client of plugins", source))?;
+        Ok(Capabilities {
             workspace: sandbox.workspace().to_owned(),
             bucket: Arc::clone(self.job.tasks.bucket()),
             task: self.id.clone(),
             max_artifact_size: self.job.config.job.max_artifact_size,
             max_artifacts: self.job.config.job.max_artifacts,
-        }
+            git: repository.map(|repository| Arc::new(repository) as Arc<dyn GitRepository>),
+            http: Arc::new(http),
+            secrets: Arc::new(request.sendable_secrets()),
+            redactor: Arc::clone(redactor),
+        })
     }
 
     /// Notes the phase; ends here where the task was ended by somebody else meanwhile.
@@ -432,23 +498,25 @@ impl<'a> Work<'a> {
         } else if updated.record.cancel.is_some() {
             self.interrupt.raise(Cause::Cancelled);
         }
-        match self.interrupt.cause() {
-            // Reporting is what an interrupted job still has to do.
-            Some(cause) if phase != Phase::Reporting => Err(Failure::Interrupted(cause)),
-            _ => Ok(()),
+        match (phase, self.interrupt.cause()) {
+            // What an interrupted job still has to do.
+            (Phase::Reporting, _)
+            | (Phase::Actions, Some(Cause::Cancelled | Cause::TimedOut))
+            | (_, None) => Ok(()),
+            (_, Some(cause)) => Err(Failure::Interrupted(cause)),
         }
     }
 }
 
-fn into_ending(end: AgentEnd, done: Done) -> Ending {
+fn into_ending(end: AgentEnd) -> Ending {
     Ending {
         status: end.status,
         reason: end.reason,
         exit_code: end.exit_code,
         error: end.error,
         agent: end.summary,
-        actions: done.results,
-        uploaded_files: done.uploaded,
+        actions: BTreeMap::new(),
+        uploaded_files: Vec::new(),
         last_sequence: None,
     }
 }

@@ -15,13 +15,16 @@ use crate::webhook::Courier;
 
 /// How long after `timeoutMinutes` a job is taken for hanging: more than it takes to end the agent and
 /// to wait for a storage that fails for a while. While it carries out actions, which have limits of their
-/// own, it is given the second time as well.
+/// own, it is given the second time as well; so is a job that acts while its task is cancelled.
 const HANGS_AFTER: Duration = if cfg!(test) {
     Duration::from_millis(100)
 } else {
     Duration::from_secs(15 * 60)
 };
 const ACTIONS_HANG_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// How often the record of a cancelled task is read whose job carries out actions, without a hint.
+const LOOK_AT_ACTIONS: Duration = Duration::from_secs(1);
 
 /// Where an unfinished task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +223,7 @@ impl Attendant {
         let cancelled = async {
             overdue.cancelled().await;
             tokio::time::sleep(self.cancel_grace).await;
+            self.done_acting(&record.task_id).await;
         };
         let hung = tokio::select! {
             () = self.launcher.gone(record) => return false,
@@ -257,6 +261,24 @@ impl Attendant {
         if acts {
             tokio::time::sleep(ACTIONS_HANG_AFTER).await;
         }
+    }
+
+    /// Returns once the job carries out no actions, and where it did, had the time to report: one that
+    /// is cut in the middle of a push could not tell what it pushed. Each has a limit of its own.
+    async fn done_acting(&self, id: &TaskId) {
+        let acting = async {
+            let mut acted = false;
+            let mut hints = self.tasks.bucket().watch(&names::session(id));
+            while let Ok(Some(record)) = self.tasks.get(id).await {
+                match record.phase {
+                    Phase::Actions => acted = true,
+                    _ if acted => return tokio::time::sleep(self.cancel_grace).await,
+                    _ => return,
+                }
+                hints.changed(LOOK_AT_ACTIONS).await;
+            }
+        };
+        let _longer = tokio::time::timeout(ACTIONS_HANG_AFTER, acting).await;
     }
 
     async fn is_held(&self, id: &TaskId) -> Result<bool, TaskError> {

@@ -98,6 +98,15 @@ struct World {
 }
 
 impl World {
+    /// As the job notes it.
+    async fn enter(&self, id: &TaskId, phase: Phase) {
+        let change = |record: &mut Record| {
+            record.phase = phase;
+            true
+        };
+        self.tasks.update(id, change).await.unwrap();
+    }
+
     fn new(settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut environment: std::collections::BTreeMap<String, String> = settings
@@ -386,6 +395,25 @@ async fn a_job_that_hangs_beyond_its_tasks_time_is_killed_and_the_task_timed_out
 }
 
 #[tokio::test]
+async fn a_cancelled_job_is_given_the_time_that_its_actions_take_and_then_some_to_report() {
+    let mut world = World::new(&[
+        ("GATEHOUSE__JOB__CANCEL_GRACE", "100ms"),
+        ("GATEHOUSE__JOB__HEARTBEAT", "20ms"),
+    ]);
+    let dispatcher = world.dispatcher().await;
+    let a = world.submit(&dispatcher, "a").await;
+    assert_eq!(world.next().await, started("a"));
+    world.enter(&a, Phase::Actions).await;
+    dispatcher.cancel(&a, "caller").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(world.told.is_empty(), "the job was killed while it acted");
+    world.enter(&a, Phase::Reporting).await;
+    assert_eq!(world.next().await, Told::Killed("a".to_owned()));
+    assert_eq!(world.over(&a).await.status, Status::Cancelled);
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
 async fn a_job_that_carries_out_actions_after_its_tasks_time_is_left_to_it() {
     let mut world = World::new(&[]);
     let dispatcher = world.dispatcher().await;
@@ -393,14 +421,7 @@ async fn a_job_that_carries_out_actions_after_its_tasks_time_is_left_to_it() {
     let a = world.store_with("a", 0, json!({"timeoutMinutes": 0})).await;
     dispatcher.submit(place, a.clone());
     assert_eq!(world.next().await, started("a"));
-    world
-        .tasks
-        .update(&a, |record| {
-            record.phase = Phase::Actions;
-            true
-        })
-        .await
-        .unwrap();
+    world.enter(&a, Phase::Actions).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     world.complete(&a).await;
     assert_eq!(world.next().await, Told::Swept("a".to_owned()));

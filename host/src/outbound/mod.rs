@@ -4,7 +4,10 @@
 //! A name is looked up once, by the connection itself, and only the permitted ones of its addresses
 //! are dialled: there is no second answer that could differ from the one that was checked. A literal
 //! address is never looked up, so [`Outbound::request`] judges it first. Does not know what is sent.
+//!
+//! [`ForPlugins`] carries what plugins send: the same dialler, with plain http to private addresses only.
 
+mod for_plugins;
 mod resolve;
 mod special_use;
 
@@ -17,6 +20,8 @@ use url::{Host, Url};
 
 use crate::config::{self, Config, PrivateAddresses};
 use resolve::CheckedResolver;
+
+pub use for_plugins::ForPlugins;
 
 /// Longer URLs are refused.
 const MAX_URL: usize = 2048;
@@ -63,10 +68,7 @@ impl Outbound {
 
     /// By these settings.
     pub fn by(settings: &config::Outbound) -> Result<Self, Forbidden> {
-        let policy = Policy {
-            private: settings.private_addresses,
-            http: settings.allow_http,
-        };
+        let policy = Policy::by(settings);
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -81,36 +83,7 @@ impl Outbound {
     /// What can be told from the URL alone: scheme, user info, port, a literal address. A host name
     /// is judged again by the address when it is dialled.
     pub fn check(&self, url: &Url) -> Result<(), Forbidden> {
-        let refuse = |why: &str| Err(Forbidden(why.to_owned()));
-        if url.as_str().len() > MAX_URL {
-            return refuse("the URL is longer than 2048 bytes");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return refuse("the URL must not hold a user name or password");
-        }
-        let Some(host) = url.host() else {
-            return refuse("the URL names no host");
-        };
-        match url.scheme() {
-            "https" => {}
-            "http" if self.policy.http || self.policy.permits_private(&host) => {}
-            "http" => return refuse("plain http is not allowed; use https"),
-            _ => return refuse("the URL must use http or https"),
-        }
-        if let Some(port) = url.port() {
-            let web = port == 80 || port == 443;
-            if (port < 1024 && !web) || OTHER_SERVICES.contains(&port) {
-                return Err(Forbidden(format!("port {port} is not allowed")));
-            }
-        }
-        match host {
-            Host::Ipv4(address) => self.policy.permit(IpAddr::V4(address)),
-            Host::Ipv6(address) => self.policy.permit(IpAddr::V6(address)),
-            Host::Domain(name) if is_localhost(name) => {
-                self.policy.permit(IpAddr::V4(Ipv4Addr::LOCALHOST))
-            }
-            Host::Domain(_) => Ok(()),
-        }
+        self.policy.check(url)
     }
 
     /// A request whose address is judged now where the URL has it, else when it is dialled.
@@ -175,6 +148,46 @@ struct Policy {
 }
 
 impl Policy {
+    fn by(settings: &config::Outbound) -> Self {
+        Self {
+            private: settings.private_addresses,
+            http: settings.allow_http,
+        }
+    }
+
+    fn check(self, url: &Url) -> Result<(), Forbidden> {
+        let refuse = |why: &str| Err(Forbidden(why.to_owned()));
+        if url.as_str().len() > MAX_URL {
+            return refuse("the URL is longer than 2048 bytes");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("the URL must not hold a user name or password");
+        }
+        let Some(host) = url.host() else {
+            return refuse("the URL names no host");
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if self.http || self.permits_private(&host) => {}
+            "http" => return refuse("plain http is not allowed; use https"),
+            _ => return refuse("the URL must use http or https"),
+        }
+        if let Some(port) = url.port() {
+            let web = port == 80 || port == 443;
+            if (port < 1024 && !web) || OTHER_SERVICES.contains(&port) {
+                return Err(Forbidden(format!("port {port} is not allowed")));
+            }
+        }
+        match host {
+            Host::Ipv4(address) => self.permit(IpAddr::V4(address)),
+            Host::Ipv6(address) => self.permit(IpAddr::V6(address)),
+            Host::Domain(name) if is_localhost(name) => {
+                self.permit(IpAddr::V4(Ipv4Addr::LOCALHOST))
+            }
+            Host::Domain(_) => Ok(()),
+        }
+    }
+
     fn permit(self, address: IpAddr) -> Result<(), Forbidden> {
         let Some(range) = special_use::range_of(address) else {
             return Ok(());

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::PluginError;
 use super::loaded::{Counters, LoadedPlugin, Pin};
 use super::manifest::Entry;
+use super::{Grants, PluginError, StandingAction};
 use crate::bucket::{Bucket, BucketError, Durability, When};
 use crate::wasm::{Cache, Call, CallOutcome, Component, Engine, LoadError, Terms};
 
@@ -119,10 +119,12 @@ impl Loader {
     /// Compiles, links, instantiates and asks: what must hold before a plugin may be active.
     async fn check(&self, pin: Pin, bytes: Arc<[u8]>) -> Result<LoadedPlugin, PluginError> {
         let checked = async {
+            let grants = Grants::parse(&pin.grants)
+                .map_err(|message| LoadError::new("plugin-manifest", message))?;
             let terms = Terms {
                 name: pin.name.as_str().into(),
                 world: pin.world,
-                grants: pin.grants(),
+                grants: grants.clone(),
                 settings: Value::Object(pin.settings.clone()).to_string().into(),
                 limits: pin.limits(),
             };
@@ -131,14 +133,22 @@ impl Loader {
             check_schema(&description.settings_schema, &pin.settings)?;
             answer(component.check_settings().await, "check-settings")?
                 .map_err(|words| LoadError::new("plugin-settings-refused", bounded(&words)))?;
-            Ok((component, description))
+            if let Some(StandingAction { options, .. }) = &pin.always {
+                let told = component.check_options(&options.to_string()).await;
+                answer(told, "check-options")?.map_err(|words| {
+                    let message = format!("options: {}", bounded(&words));
+                    LoadError::new("plugin-options-refused", message)
+                })?;
+            }
+            Ok((component, description, grants))
         };
-        let (component, description) = checked
+        let (component, description, grants) = checked
             .await
             .map_err(|error| load_error(&pin.name, error))?;
         let counters = Counters::default();
         Ok(LoadedPlugin {
             pin,
+            grants,
             description,
             component,
             counters,

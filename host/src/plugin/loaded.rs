@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::manifest::{Enforcement, Entry, OnError};
-use crate::wasm::{Component, Description, Grants, Limits, World};
+use super::{Action, Grants, StandingAction};
+use crate::wasm::{Component, Description, Limits, World};
 
 /// What identifies a plugin in a set and is kept in the bucket: everything that can change what it
 /// decides.
@@ -23,6 +24,9 @@ pub(super) struct Pin {
     pub(super) mode: Enforcement,
     pub(super) on_error: OnError,
     pub(super) limits: PinLimits,
+    /// Set where the operator has it run for every task.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) always: Option<StandingAction>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,18 +44,11 @@ impl Pin {
             world: entry.world,
             digest,
             settings: entry.settings.clone(),
-            grants: grant_names(entry.grants),
+            grants: entry.grants.words(),
             mode: entry.mode,
             on_error: entry.on_error,
             limits: PinLimits::new(&entry.limits),
-        }
-    }
-
-    pub(super) fn grants(&self) -> Grants {
-        let holds = |name: &str| self.grants.iter().any(|grant| grant == name);
-        Grants {
-            workspace: holds("workspace"),
-            artifacts: holds("artifacts"),
+            always: entry.standing.clone(),
         }
     }
 
@@ -75,22 +72,12 @@ impl PinLimits {
     }
 }
 
-fn grant_names(grants: Grants) -> Vec<String> {
-    let names = [
-        ("artifacts", grants.artifacts),
-        ("workspace", grants.workspace),
-    ];
-    names
-        .into_iter()
-        .filter(|(_, granted)| *granted)
-        .map(|(name, _)| name.to_owned())
-        .collect()
-}
-
 /// A plugin that can be called.
 #[derive(Debug)]
 pub(super) struct LoadedPlugin {
     pub(super) pin: Pin,
+    /// What the pin's words mean.
+    pub(super) grants: Grants,
     pub(super) description: Description,
     pub(super) component: Component,
     pub(super) counters: Counters,
@@ -120,6 +107,15 @@ impl Counters {
 }
 
 impl LoadedPlugin {
+    /// What those must know who decide whether it runs.
+    pub(super) fn action(&self) -> Action {
+        Action {
+            plugin: self.pin.name.clone(),
+            needs_repository: self.grants.git,
+            standing: self.pin.always.clone(),
+        }
+    }
+
     /// A line of `GET /plugins`.
     pub(super) fn status(&self, state: &str) -> Value {
         let pin = &self.pin;
@@ -134,6 +130,7 @@ impl LoadedPlugin {
             "settings": pin.settings,
             "grants": pin.grants,
             "limits": pin.limits,
+            "always": pin.always,
             "version": self.description.version,
             "summary": self.description.summary,
             "calls": count(&self.counters.calls),
@@ -152,7 +149,7 @@ pub(super) fn failed_status(name: &str, entry: Option<&Entry>, code: &str, messa
         status.insert("mode".to_owned(), json!(entry.mode));
         status.insert("onError".to_owned(), json!(entry.on_error));
         status.insert("settings".to_owned(), json!(entry.settings));
-        status.insert("grants".to_owned(), json!(grant_names(entry.grants)));
+        status.insert("grants".to_owned(), json!(entry.grants.words()));
         status.insert("limits".to_owned(), json!(PinLimits::new(&entry.limits)));
     }
     status

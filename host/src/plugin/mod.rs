@@ -3,9 +3,10 @@
 //!
 //! `manifest` reads what the operator wrote, `load` makes [`LoadedPlugin`]s of it or of a revision in
 //! the bucket, `set` asks them, `answer` says what their answers mean. What a plugin may see is in
-//! `view`, what it may reach in `workspace`, `artifacts` and `notes`.
+//! `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
 //!
-//! Knows nothing of HTTP and nothing of wasmtime (`wasm/` does). A task is pinned to one revision of
+//! Knows nothing of serving HTTP and nothing of wasmtime (`wasm/` does); what plugins send is judged here
+//! and carried by `outbound/`, what they push by `git/`. A task is pinned to one revision of
 //! the set; the job loads that revision from the bucket by digest.
 
 mod answer;
@@ -13,6 +14,9 @@ mod artifacts;
 mod decision;
 mod failure;
 mod git;
+mod grants;
+mod http;
+mod limits;
 mod load;
 mod loaded;
 mod manifest;
@@ -44,10 +48,14 @@ pub use failure::Failure;
 pub use git::{
     Change, Cloned, Commit, Committed, GitRepository, OnConflict, Push, Pushed, Recovery,
 };
+pub use grants::Grants;
+pub(crate) use http::Wanted;
+pub use http::{Http, HttpClient, HttpRequest, HttpResponse};
 pub use notes::{Notes, TaskState};
 pub use set::PluginSet;
 pub use verdict::{
-    ActionRun, Capabilities, OptionsRefused, Rejection, Ruling, Validation, Verdict,
+    Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
+    Validation, Verdict,
 };
 pub use view::{OutcomeView, TaskView, ToolCall};
 pub use workspace::{Found, Workspace};
@@ -110,15 +118,16 @@ impl Plugins {
     /// Loads the manifest's set whole and aside; keeps components and set in the bucket. A set that
     /// cannot be loaded leaves none active, which [`Plugins::status`] explains: nothing is admitted.
     pub async fn load(config: &Config, bucket: Arc<dyn Bucket>) -> Self {
-        Self::load_from(&config.plugins, &config.data_dir, bucket).await
+        Self::load_from(&config.plugins, &config.outbound, &config.data_dir, bucket).await
     }
 
     async fn load_from(
         settings: &config::Plugins,
+        outbound: &config::Outbound,
         data_dir: &Path,
         bucket: Arc<dyn Bucket>,
     ) -> Self {
-        let (plugins, set) = match attempt(settings, data_dir, bucket).await {
+        let (plugins, set) = match attempt(settings, outbound, data_dir, bucket).await {
             Ok((plugins, set)) => (plugins, set),
             Err(error) => (Vec::new(), Err(error.to_string())),
         };
@@ -196,10 +205,12 @@ impl Loader {
 /// Every plugin of the manifest, and the set where all of them can be used.
 async fn attempt(
     settings: &config::Plugins,
+    outbound: &config::Outbound,
     data_dir: &Path,
     bucket: Arc<dyn Bucket>,
 ) -> Result<(Vec<Slot>, Result<PluginSet, String>), PluginError> {
-    let entries = manifest::read(&settings.manifest, settings).map_err(PluginError::Manifest)?;
+    let entries =
+        manifest::read(&settings.manifest, settings, outbound).map_err(PluginError::Manifest)?;
     let loader = Loader::new(settings, data_dir, bucket)?;
     let mut slots = Vec::new();
     for (name, entry) in entries {
@@ -277,6 +288,15 @@ fn test_settings(manifest: &Path) -> config::Plugins {
     }
 }
 
+/// As it is embedded.
+#[cfg(test)]
+fn test_outbound() -> config::Outbound {
+    config::Outbound {
+        private_addresses: config::PrivateAddresses::Loopback,
+        allow_http: true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -292,7 +312,13 @@ mod tests {
         }
         let bucket = Arc::new(MemoryBucket::default());
         let settings = test_settings(&path);
-        let plugins = Plugins::load_from(&settings, directory.path(), bucket.clone()).await;
+        let plugins = Plugins::load_from(
+            &settings,
+            &test_outbound(),
+            directory.path(),
+            bucket.clone(),
+        )
+        .await;
         (bucket, plugins)
     }
 
@@ -357,7 +383,8 @@ mod tests {
             ..test_settings(&path)
         };
         let bucket = Arc::new(MemoryBucket::default());
-        let plugins = Plugins::load_from(&settings, directory.path(), bucket).await;
+        let plugins =
+            Plugins::load_from(&settings, &test_outbound(), directory.path(), bucket).await;
         assert_eq!(plugins.status()["plugins"][0]["code"], "plugin-too-large");
     }
 
@@ -390,6 +417,7 @@ mod tests {
             "t".parse().unwrap(),
             crate::task::Mode::Sync,
             "anonymous",
+            jiff::Timestamp::UNIX_EPOCH,
             &serde_json::Map::new(),
         );
         let call = ToolCall {

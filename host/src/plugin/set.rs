@@ -12,10 +12,10 @@ use super::load::Loader;
 use super::loaded::LoadedPlugin;
 use super::manifest::{Enforcement, OnError};
 use super::verdict::{
-    ActionRun, Capabilities, OptionsRefused, Rejection, Ruling, Validation, Verdict,
+    Action, ActionRun, Capabilities, OptionsRefused, Rejection, Ruling, Validation, Verdict,
 };
 use super::{
-    Artifacts, Decision, OutcomeView, PluginError, TaskState, TaskView, ToolCall, Workspace,
+    Artifacts, Decision, Http, OutcomeView, PluginError, TaskState, TaskView, ToolCall, Workspace,
 };
 use crate::bucket::Bucket;
 use crate::config::Config;
@@ -207,7 +207,7 @@ impl PluginSet {
     pub async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused> {
         let plugin = self
             .action(plugin)
-            .ok_or_else(|| OptionsRefused::Unknown(self.actions()))?;
+            .ok_or_else(|| OptionsRefused::Unknown(self.action_names()))?;
         plugin.counters.called();
         let call = plugin.component.check_options(&options.to_string()).await;
         answer::told(call)
@@ -218,10 +218,10 @@ impl PluginSet {
             .map_err(OptionsRefused::Bad)
     }
 
-    /// Names of the post-execution plugins in the manifest's order.
-    pub fn actions(&self) -> Vec<String> {
+    /// The post-execution plugins in the manifest's order.
+    pub fn actions(&self) -> Vec<Action> {
         self.of(World::PostExecution)
-            .map(|plugin| plugin.pin.name.clone())
+            .map(|plugin| plugin.action())
             .collect()
     }
 
@@ -252,7 +252,14 @@ impl PluginSet {
                 };
             }
         };
-        let granted = plugin.pin.grants();
+        let granted = &plugin.grants;
+        let http = Arc::new(Http::new(
+            &plugin.pin.name,
+            task.id.as_str(),
+            granted.clone(),
+            &capabilities,
+            plugin.pin.limits().output,
+        ));
         let artifacts = Arc::new(Artifacts::new(
             capabilities.bucket,
             capabilities.task,
@@ -265,6 +272,8 @@ impl PluginSet {
             outcome: Some(outcome),
             workspace: granted.workspace.then(|| Arc::new(workspace)),
             artifacts: granted.artifacts.then(|| artifacts.clone()),
+            git: capabilities.git.filter(|_| granted.git),
+            http: granted.holds("http").then(|| http.clone()),
             ..Reach::default()
         };
         let call = plugin.component.run(reach, &options.to_string()).await;
@@ -280,6 +289,13 @@ impl PluginSet {
         decision.verdict = if result.is_ok() { "ok" } else { "error" }.to_owned();
         if let Err(words) = &result {
             decision.reason.get_or_insert_with(|| words.clone());
+        }
+        let refused = http.refused();
+        if !refused.is_empty() {
+            // Whatever the plugin made of it, the operator shall find it.
+            let missed = format!("asked without a grant for {}", refused.join(", "));
+            let before = decision.reason.take().map(|before| format!("{before}; "));
+            decision.reason = Some(before.unwrap_or_default() + &missed);
         }
         ActionRun {
             result,
@@ -297,6 +313,12 @@ impl PluginSet {
     fn action(&self, name: &str) -> Option<&Arc<LoadedPlugin>> {
         self.of(World::PostExecution)
             .find(|plugin| plugin.pin.name == name)
+    }
+
+    fn action_names(&self) -> Vec<String> {
+        self.of(World::PostExecution)
+            .map(|plugin| plugin.pin.name.clone())
+            .collect()
     }
 
     fn decision(
@@ -358,7 +380,7 @@ impl PluginSet {
     fn no_such_action(&self, name: &str) -> ActionRun {
         let words = format!(
             "No action is named `{name}`; there are: {}.",
-            self.actions().join(", ")
+            self.action_names().join(", ")
         );
         let decision = Decision {
             plugin: name.to_owned(),

@@ -1,13 +1,17 @@
 //! What the rest of the gateway asks plugins for and gets from them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Decision;
+use super::{Decision, GitRepository, HttpClient};
 use crate::bucket::Bucket;
-use crate::task::{TaskId, UploadedFile};
+use crate::redact::Redactor;
+use crate::task::{Status, TaskId, UploadedFile};
 
 /// What the validators made of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +73,60 @@ pub enum OptionsRefused {
     Fault(String),
 }
 
+/// After which ends of a task an action runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionWhen {
+    /// It completed.
+    #[default]
+    Success,
+    /// It failed.
+    Failure,
+    /// Any, cancelled ones included.
+    Always,
+}
+
+impl ActionWhen {
+    /// Whether that is so for a task that ended like this.
+    pub fn fits(self, status: Status) -> bool {
+        match self {
+            Self::Success => status == Status::Completed,
+            Self::Failure => status == Status::Failed,
+            Self::Always => true,
+        }
+    }
+
+    /// As callers and operators write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Always => "always",
+        }
+    }
+}
+
+/// An action that the operator carries out for every task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StandingAction {
+    /// After which ends.
+    pub when: ActionWhen,
+    /// As its plugin takes them.
+    pub options: Value,
+}
+
+/// A post-execution plugin, for those who decide whether it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    /// Its name in the manifest.
+    pub plugin: String,
+    /// Whether it works on the repository of the request.
+    pub needs_repository: bool,
+    /// Set where it is the operator's own.
+    pub standing: Option<StandingAction>,
+}
+
 /// What a post-execution plugin may reach, within its grants.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
@@ -82,6 +140,14 @@ pub struct Capabilities {
     pub max_artifact_size: u64,
     /// Most artefacts of this run: what the task's other actions left.
     pub max_artifacts: u32,
+    /// The task's repository, where it has one.
+    pub git: Option<Arc<dyn GitRepository>>,
+    /// Carries requests.
+    pub http: Arc<dyn HttpClient>,
+    /// What requests may carry, by the names that operators grant.
+    pub secrets: Arc<BTreeMap<String, SecretString>>,
+    /// Takes every secret out of what comes back.
+    pub redactor: Arc<Redactor>,
 }
 
 /// What an action did.

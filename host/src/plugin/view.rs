@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::path;
@@ -30,6 +31,8 @@ pub struct TaskView {
     pub mode: Mode,
     /// Who called.
     pub caller: String,
+    /// When it was accepted.
+    pub created_at: Timestamp,
     /// The request with defaults applied; secret values read `"[secret]"`.
     pub request: Map<String, Value>,
     /// Names in `environmentSecrets`, and the request's other secret fields.
@@ -38,7 +41,13 @@ pub struct TaskView {
 
 impl TaskView {
     /// Takes the secrets out of an admitted request.
-    pub fn new(id: TaskId, mode: Mode, caller: &str, request: &Map<String, Value>) -> Self {
+    pub fn new(
+        id: TaskId,
+        mode: Mode,
+        caller: &str,
+        created_at: Timestamp,
+        request: &Map<String, Value>,
+    ) -> Self {
         let mut request = request.clone();
         let mut secret_names = Vec::new();
         for field in SECRET_FIELDS {
@@ -69,6 +78,7 @@ impl TaskView {
             id,
             mode,
             caller: caller.to_owned(),
+            created_at,
             request,
             secret_names,
         }
@@ -201,7 +211,13 @@ mod tests {
 
     fn view(request: Value) -> TaskView {
         let request = request.as_object().unwrap();
-        TaskView::new("t".parse().unwrap(), Mode::Sync, "c", request)
+        TaskView::new(
+            "t".parse().unwrap(),
+            Mode::Sync,
+            "c",
+            Timestamp::UNIX_EPOCH,
+            request,
+        )
     }
 
     #[test]

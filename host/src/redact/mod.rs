@@ -13,6 +13,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, MatchKind};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "[REDACTED]";
@@ -63,22 +64,31 @@ impl Redactor {
     /// One line of JSON or text. A JSON line that is none any more afterwards becomes
     /// `{"type":"redacted_line"}`. Allocates only where something is found.
     pub fn line<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
-        let forms = match &self.finder {
-            Finder::Nothing => return Cow::Borrowed(line),
-            Finder::Forms(forms) => forms,
-            Finder::Everything => return Cow::Borrowed(REDACTED_LINE),
-        };
-        if !forms.is_match(line) {
-            return Cow::Borrowed(line);
+        if matches!(self.finder, Finder::Everything) {
+            return Cow::Borrowed(REDACTED_LINE);
         }
-        let mut redacted = Vec::with_capacity(line.len());
-        forms.replace_all_with_bytes(line, &mut redacted, |_, _, out| {
+        let redacted = self.bytes(line);
+        if matches!(redacted, Cow::Owned(_)) && is_json(line) && !is_json(&redacted) {
+            return Cow::Borrowed(REDACTED_LINE);
+        }
+        redacted
+    }
+
+    /// Any bytes, whatever they mean. Allocates only where something is found.
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let forms = match &self.finder {
+            Finder::Nothing => return Cow::Borrowed(bytes),
+            Finder::Forms(forms) => forms,
+            Finder::Everything => return Cow::Borrowed(REDACTED.as_bytes()),
+        };
+        if !forms.is_match(bytes) {
+            return Cow::Borrowed(bytes);
+        }
+        let mut redacted = Vec::with_capacity(bytes.len());
+        forms.replace_all_with_bytes(bytes, &mut redacted, |_, _, out| {
             out.extend_from_slice(REDACTED.as_bytes());
             true
         });
-        if is_json(line) && !is_json(&redacted) {
-            return Cow::Borrowed(REDACTED_LINE);
-        }
         Cow::Owned(redacted)
     }
 
@@ -88,6 +98,15 @@ impl Redactor {
             Finder::Nothing => false,
             Finder::Forms(forms) => forms.is_match(text),
             Finder::Everything => true,
+        }
+    }
+
+    /// A JSON value; one that cannot be kept whole without its secret becomes a sentence that says so.
+    pub fn json(&self, value: &Value) -> Value {
+        let text = value.to_string();
+        match self.line(text.as_bytes()) {
+            Cow::Borrowed(same) if same == text.as_bytes() => value.clone(),
+            redacted => serde_json::from_slice(&redacted).unwrap_or_else(|_| REDACTED.into()),
         }
     }
 

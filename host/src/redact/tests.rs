@@ -215,3 +215,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_json_value_stays_json_and_other_bytes_stay_what_they_are() {
+    let secret = SecretString::from("s3cret-value");
+    let redactor = Redactor::new([&secret]);
+    let clean = serde_json::json!({"a": ["s3cret-valu", 1, null]});
+    assert_eq!(redactor.json(&clean), clean);
+    let told = serde_json::json!({"s3cret-value": "x s3cret-value"});
+    let expected = serde_json::json!({"[REDACTED]": "x [REDACTED]"});
+    assert_eq!(redactor.json(&told), expected);
+    assert_eq!(
+        redactor.bytes(b"\xff s3cret-value \x00").as_ref(),
+        b"\xff [REDACTED] \x00"
+    );
+    assert!(matches!(
+        redactor.bytes(b"\xff"),
+        std::borrow::Cow::Borrowed(_)
+    ));
+}

@@ -25,8 +25,8 @@ pub use follow::{Event, Follower, Step};
 pub use id::{InvalidTaskId, TaskId};
 pub use lease::{Holder, Lease};
 pub use record::{
-    ActionResult, AgentSummary, CancelRequest, ClonedRepository, Ending, Mode, Phase, Reason,
-    Record, Status, UploadedFile,
+    ActionResult, ActionStatus, AgentSummary, CancelRequest, ClonedRepository, Ending, Mode, Phase,
+    Reason, Record, Status, UploadedFile,
 };
 pub(crate) use report::javascript;
 pub use report::report;

@@ -168,17 +168,29 @@ pub struct ClonedRepository {
     pub commit: Option<String>,
 }
 
+/// What became of a post-execution action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionStatus {
+    /// The plugin returned a result.
+    Ok,
+    /// It failed.
+    Error,
+    /// It was not run.
+    Skipped,
+}
+
 /// How a post-execution action ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionResult {
-    /// `ok` or `error`.
-    pub status: String,
+    /// Whether it ran, and how that ended.
+    pub status: ActionStatus,
     /// What the plugin returned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<Value>,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<Value>,
+    /// Why it failed, or why it did not run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
 }
 

@@ -15,10 +15,6 @@ use super::{Record, Status};
 /// with milliseconds, as JavaScript writes them.
 pub fn report(record: &Record) -> Map<String, Value> {
     let agent = &record.agent;
-    let git = record
-        .actions
-        .get("git")
-        .and_then(|action| action.value.clone());
     let mut report = Fields::default();
     report.add("taskId", Some(&record.task_id));
     report.add("status", Some(record.status));
@@ -31,7 +27,7 @@ pub fn report(record: &Record) -> Map<String, Value> {
         "uploadedFiles",
         Some(&record.uploaded_files).filter(|files| !files.is_empty()),
     );
-    report.add("gitCommit", git);
+    report.add("gitCommit", git_commit(record));
     report.add("reason", record.reason);
     report.add("result", agent.result.as_ref());
     report.add("costUsd", agent.cost_usd);
@@ -46,6 +42,15 @@ pub fn report(record: &Record) -> Map<String, Value> {
         Some(&record.warnings).filter(|warnings| !warnings.is_empty()),
     );
     report.0
+}
+
+/// `{sha, message, pushed, branch?, recovery?}`, where the action `git` left a commit somewhere.
+fn git_commit(record: &Record) -> Option<Map<String, Value>> {
+    const MEMBERS: [&str; 5] = ["sha", "message", "pushed", "branch", "recovery"];
+    let result = record.actions.get("git")?.result.as_ref()?.as_object()?;
+    result.get("sha")?;
+    let member = |name: &str| Some((name.to_owned(), result.get(name)?.clone()));
+    Some(MEMBERS.into_iter().filter_map(member).collect())
 }
 
 fn summary(record: &Record) -> Map<String, Value> {

@@ -32,6 +32,8 @@ pub(super) mod post_execution {
         imports: {
             "gatehouse:plugin/workspace": async | trappable,
             "gatehouse:plugin/artifacts": async | trappable,
+            "gatehouse:plugin/git": async | trappable,
+            "gatehouse:plugin/http": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -44,7 +46,7 @@ pub(super) mod post_execution {
     });
 }
 
-pub(super) use post_execution::gatehouse::plugin::{artifacts, outcomes, workspace};
+pub(super) use post_execution::gatehouse::plugin::{artifacts, git, http, outcomes, workspace};
 pub(super) use tool_permission::gatehouse::plugin::{failures, task_state, tool_calls};
 pub(super) use validator::gatehouse::plugin::{host, tasks};
 

@@ -12,6 +12,7 @@ use super::cache::{self, Cache};
 use super::guest::Guest;
 use super::link::{check_imports, link};
 use super::{Engine, Limits};
+use crate::plugin::Grants;
 
 /// The kinds of plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,26 +49,7 @@ impl World {
     pub(super) fn grantable(self) -> &'static [&'static str] {
         match self {
             Self::Validator | Self::ToolPermission => &[],
-            Self::PostExecution => &["workspace", "artifacts"],
-        }
-    }
-}
-
-/// What the operator granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// To read the workspace.
-    pub workspace: bool,
-    /// To keep files.
-    pub artifacts: bool,
-}
-
-impl Grants {
-    pub(super) fn holds(self, interface: &str) -> bool {
-        match interface {
-            "workspace" => self.workspace,
-            "artifacts" => self.artifacts,
-            _ => false,
+            Self::PostExecution => &["workspace", "artifacts", "git", "http"],
         }
     }
 }
@@ -146,8 +128,8 @@ impl Component {
             tokio::task::spawn_blocking(move || compile(&compiler, cache.as_ref(), &bytes))
                 .await
                 .map_err(|_| LoadError::new("plugin-compile-failed", "the compiler broke off"))??;
-        check_imports(&compiled, engine.inner(), terms.world, terms.grants)?;
-        let pre = link(&compiled, engine.inner(), terms.world, terms.grants)?;
+        check_imports(&compiled, engine.inner(), terms.world, &terms.grants)?;
+        let pre = link(&compiled, engine.inner(), terms.world, &terms.grants)?;
         Ok(Self {
             engine: engine.clone(),
             pre,

@@ -9,7 +9,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::component::Terms;
 use super::limits::Limiter;
 use super::output::{GuestLog, GuestStream};
-use crate::plugin::{Artifacts, Notes, OutcomeView, TaskView, ToolCall, Workspace};
+use crate::plugin::{
+    Artifacts, GitRepository, Http, Notes, OutcomeView, TaskView, ToolCall, Workspace,
+};
 
 /// What a call may see and reach. Empty when a component is only asked about itself.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +28,10 @@ pub struct Reach {
     pub workspace: Option<Arc<Workspace>>,
     /// Durable files, where granted.
     pub artifacts: Option<Arc<Artifacts>>,
+    /// The task's repository, where it has one and it was granted.
+    pub git: Option<Arc<dyn GitRepository>>,
+    /// Requests to granted hosts.
+    pub http: Option<Arc<Http>>,
 }
 
 /// The data of one call's store.

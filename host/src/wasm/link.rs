@@ -6,17 +6,18 @@ use super::bindings::post_execution::PostExecutionPre;
 use super::bindings::tool_permission::ToolPermissionPre;
 use super::bindings::validator::ValidatorPre;
 use super::bindings::{
-    artifacts, failures, host, outcomes, task_state, tasks, tool_calls, workspace,
+    artifacts, failures, git, host, http, outcomes, task_state, tasks, tool_calls, workspace,
 };
-use super::component::{Grants, LoadError, Pre, World};
+use super::component::{LoadError, Pre, World};
 use super::guest::Guest;
+use crate::plugin::Grants;
 
 /// Refuses by name every import that is outside the contract, the world and the grants.
 pub(super) fn check_imports(
     component: &wasmtime::component::Component,
     engine: &wasmtime::Engine,
     world: World,
-    grants: Grants,
+    grants: &Grants,
 ) -> Result<(), LoadError> {
     for (import, _) in component.component_type().imports(engine) {
         check_import(import, world, grants)?;
@@ -24,7 +25,7 @@ pub(super) fn check_imports(
     Ok(())
 }
 
-fn check_import(import: &str, world: World, grants: Grants) -> Result<(), LoadError> {
+fn check_import(import: &str, world: World, grants: &Grants) -> Result<(), LoadError> {
     if is_empty_wasi(import) {
         return Ok(());
     }
@@ -39,15 +40,9 @@ fn check_import(import: &str, world: World, grants: Grants) -> Result<(), LoadEr
         Some(interface) if world.grantable().contains(&interface) => Err(LoadError::new(
             "plugin-not-granted",
             format!(
-                "it imports `{import}`, which is not granted: add \"{interface}\" to the plugin's \
-                 `grants` in the manifest"
-            ),
-        )),
-        Some("git" | "http") if world == World::PostExecution => Err(LoadError::new(
-            "plugin-import-refused",
-            format!(
-                "it imports `{import}`, which this version does not offer yet; {}",
-                offer(world)
+                "it imports `{import}`, which is not granted: add \"{}\" to the plugin's `grants` in \
+                 the manifest",
+                grant(interface)
             ),
         )),
         _ => Err(LoadError::new(
@@ -61,10 +56,18 @@ fn check_import(import: &str, world: World, grants: Grants) -> Result<(), LoadEr
     }
 }
 
+/// The word of the manifest that grants an interface.
+fn grant(interface: &str) -> &str {
+    match interface {
+        "http" => "http:https://HOST",
+        interface => interface,
+    }
+}
+
 fn offer(world: World) -> String {
     let granted = match world.grantable() {
         [] => String::new(),
-        list => format!(", where granted {}", list.join(" and ")),
+        list => format!(", where granted {}", list.join(", ")),
     };
     format!(
         "a {} plugin can import {} of gatehouse:plugin{granted}, and WASI 0.2 except wasi:http",
@@ -93,7 +96,7 @@ pub(super) fn link(
     component: &wasmtime::component::Component,
     engine: &wasmtime::Engine,
     world: World,
-    grants: Grants,
+    grants: &Grants,
 ) -> Result<Pre, LoadError> {
     let linker = linker(engine, world, grants)
         .map_err(|error| LoadError::new("plugin-link-failed", format!("{error:#}")))?;
@@ -130,7 +133,7 @@ pub(super) fn link(
 fn linker(
     engine: &wasmtime::Engine,
     world: World,
-    grants: Grants,
+    grants: &Grants,
 ) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::<Guest>::new(engine);
     let linked = &mut linker;
@@ -153,6 +156,12 @@ fn linker(
             if grants.artifacts {
                 artifacts::add_to_linker::<_, HasSelf<_>>(linked, |guest| guest)?;
             }
+            if grants.git {
+                git::add_to_linker::<_, HasSelf<_>>(linked, |guest| guest)?;
+            }
+            if grants.holds("http") {
+                http::add_to_linker::<_, HasSelf<_>>(linked, |guest| guest)?;
+            }
         }
     }
     Ok(linker)
@@ -165,33 +174,35 @@ mod tests {
 
     #[test]
     fn an_import_outside_world_and_grants_is_refused_by_name() {
-        let none = Grants::default();
+        let none = &Grants::default();
         let action = World::PostExecution;
         assert!(check_import("gatehouse:plugin/host@0.1.0", World::Validator, none).is_ok());
         assert!(check_import("wasi:io/streams@0.2.9", World::Validator, none).is_ok());
-        let code = |import, world, grants| check_import(import, world, grants).unwrap_err().code;
+        let refusal =
+            |import: &str, world, grants| check_import(import, world, grants).unwrap_err();
+        let code = |import: &str, world, grants| refusal(import, world, grants).code;
+        for (interface, word) in [
+            ("workspace", "workspace"),
+            ("artifacts", "artifacts"),
+            ("git", "git"),
+            ("http", "http:https://x"),
+        ] {
+            let import = format!("gatehouse:plugin/{interface}@0.1.0");
+            let refused = refusal(&import, action, none);
+            assert_eq!(refused.code, "plugin-not-granted");
+            assert!(refused.message.contains(interface), "{refused}");
+            let granted = Grants::parse(&[word]).unwrap();
+            assert!(
+                check_import(&import, action, &granted).is_ok(),
+                "{interface}"
+            );
+            assert_eq!(
+                code(&import, World::Validator, none),
+                "plugin-import-refused"
+            );
+        }
         assert_eq!(
-            code("gatehouse:plugin/workspace@0.1.0", action, none),
-            "plugin-not-granted"
-        );
-        assert!(
-            check_import(
-                "gatehouse:plugin/workspace@0.1.0",
-                action,
-                Grants {
-                    workspace: true,
-                    artifacts: false
-                }
-            )
-            .is_ok()
-        );
-        let artifacts = "gatehouse:plugin/artifacts@0.1.0";
-        assert_eq!(
-            code(artifacts, World::Validator, none),
-            "plugin-import-refused"
-        );
-        assert_eq!(
-            code("gatehouse:plugin/git@0.1.0", action, none),
+            code("gatehouse:plugin/sockets@0.1.0", action, none),
             "plugin-import-refused"
         );
         assert_eq!(

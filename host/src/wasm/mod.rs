@@ -7,7 +7,8 @@
 //! wall clock around it all, and ends in a [`CallOutcome`].
 //!
 //! Does not know manifests, records or HTTP. Relies on `plugin/` for what a guest may see
-//! ([`TaskView`](crate::plugin::TaskView) and its neighbours) and may reach (workspace, artefacts).
+//! ([`TaskView`](crate::plugin::TaskView) and its neighbours) and may reach
+//! (its grants, workspace, artefacts, git, http).
 
 mod bindings;
 mod cache;
@@ -24,7 +25,7 @@ pub use bindings::{Answer, Description, Opinion, Refusal};
 pub use cache::Cache;
 pub(crate) use cache::read_bounded;
 pub use call::{Call, CallOutcome};
-pub use component::{Component, Grants, LoadError, Terms, World};
+pub use component::{Component, LoadError, Terms, World};
 pub use engine::{Engine, EngineError};
 pub use guest::Reach;
 pub use limits::{Limits, MAX_MEMORY};

@@ -29,10 +29,10 @@ impl post_action::Guest for UploadFiles {
         Options::read(&options).map(|_| ())
     }
 
-    fn run(_task: Task, outcome: Outcome, options: String) -> Result<String, String> {
+    fn run(_task: Task, _outcome: Outcome, options: String) -> Result<String, String> {
         let settings = Settings::read(&host::settings())?;
         let options = Options::read(&options)?;
-        crate::run(&Host, &settings, &options, &outcome.status()).map(|value| value.to_string())
+        crate::run(&Host, &settings, &options).map(|value| value.to_string())
     }
 }
 

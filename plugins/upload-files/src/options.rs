@@ -1,18 +1,17 @@
 //! What the caller writes under `postExecutionActions.uploadFiles`.
 
-use serde_json::{Map, Value};
+use options::Members;
+use serde_json::Value;
 
 const MAX_PATTERNS: usize = 100;
 const MAX_PATTERN_BYTES: usize = 1024;
 const MAX_PREFIX_BYTES: usize = 256;
-const KNOWN: [&str; 3] = ["globPatterns", "gcsPrefix", "always"];
 
 /// Options that were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub(crate) patterns: Vec<String>,
     pub(crate) prefix: Option<String>,
-    pub(crate) always: bool,
 }
 
 impl Options {
@@ -21,31 +20,15 @@ impl Options {
     /// # Errors
     /// A sentence for the caller that names the member and what was expected.
     pub fn read(text: &str) -> Result<Self, String> {
-        let value: Value =
-            serde_json::from_str(text).map_err(|_| "expected a JSON object".to_owned())?;
-        let members = value
-            .as_object()
-            .ok_or("expected an object with globPatterns")?;
-        if let Some(unknown) = members.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-            let shown: String = unknown.chars().take(64).collect();
-            return Err(format!(
-                "unknown field `{shown}`; expected {}",
-                KNOWN.join(", ")
-            ));
-        }
-        let always = match members.get("always") {
-            None | Some(Value::Null) => false,
-            Some(value) => value.as_bool().ok_or("always: expected true or false")?,
-        };
+        let members = Members::read(text, &["globPatterns", "gcsPrefix"])?;
         Ok(Self {
-            patterns: patterns(members)?,
-            prefix: prefix(members)?,
-            always,
+            patterns: patterns(&members)?,
+            prefix: prefix(&members)?,
         })
     }
 }
 
-fn patterns(members: &Map<String, Value>) -> Result<Vec<String>, String> {
+fn patterns(members: &Members) -> Result<Vec<String>, String> {
     let expected = format!("globPatterns: expected a list of 1 to {MAX_PATTERNS} patterns");
     let list = members
         .get("globPatterns")
@@ -71,8 +54,8 @@ fn patterns(members: &Map<String, Value>) -> Result<Vec<String>, String> {
 }
 
 /// Without the slash at its end that callers like to write.
-fn prefix(members: &Map<String, Value>) -> Result<Option<String>, String> {
-    let Some(value) = members.get("gcsPrefix").filter(|value| !value.is_null()) else {
+fn prefix(members: &Members) -> Result<Option<String>, String> {
+    let Some(value) = members.get("gcsPrefix") else {
         return Ok(None);
     };
     let expected = "gcsPrefix: expected names with `/` between them, at most 256 bytes, without `..`; \

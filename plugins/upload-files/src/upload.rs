@@ -53,18 +53,7 @@ pub trait Files {
 ///
 /// # Errors
 /// The files could not be listed.
-pub fn run(
-    files: &impl Files,
-    settings: &Settings,
-    options: &Options,
-    status: &str,
-) -> Result<Value, String> {
-    if status != "completed" && !options.always {
-        let note = format!(
-            "the task is {status}; files are kept of completed tasks, of others with always: true"
-        );
-        return Ok(json!({ "uploaded": [], "skipped": [], "note": note }));
-    }
+pub fn run(files: &impl Files, settings: &Settings, options: &Options) -> Result<Value, String> {
     let found = files
         .find(&options.patterns)
         .map_err(|failure| format!("globPatterns: {} ({})", failure.message, failure.code))?;
@@ -170,11 +159,7 @@ mod tests {
                     size: pair.last()?.as_u64()?,
                 })
             });
-            let status = task
-                .get("status")
-                .and_then(Value::as_str)
-                .unwrap_or("completed");
-            match run(&Fixed(files.collect()), &settings, &options, status) {
+            match run(&Fixed(files.collect()), &settings, &options) {
                 Ok(value) => Ok(value),
                 Err(error) => Ok(json!({ "error": error })),
             }

@@ -46,13 +46,13 @@ fn a_report_holds_all_that_is_there() {
         ..AgentSummary::default()
     };
     let ok = |value| ActionResult {
-        status: "ok".to_owned(),
-        value: Some(value),
+        status: ActionStatus::Ok,
+        result: Some(value),
         error: None,
     };
     record
         .actions
-        .insert("git".to_owned(), ok(json!({ "sha": "abc" })));
+        .insert("git".to_owned(), ok(json!({ "sha": "abc", "files": 2 })));
     record.uploaded_files.push(UploadedFile {
         original_path: "out/a.txt".to_owned(),
         gcs_path: "file:///x".to_owned(),
@@ -90,7 +90,7 @@ fn a_report_holds_all_that_is_there() {
             "costUsd": 0.25,
             "usage": { "inputTokens": 1 },
             "sessionId": "s",
-            "actions": { "git": { "status": "ok", "value": { "sha": "abc" } } },
+            "actions": { "git": { "status": "ok", "result": { "sha": "abc", "files": 2 } } },
             "warnings": ["ignored"],
         })
     );
@@ -104,4 +104,24 @@ fn a_cancelled_task_tells_when_its_end_was_asked_for() {
     let report = report(&record);
     assert_eq!(report["summary"]["cancelledAt"], "2026-11-23T10:00:01.000Z");
     assert!(report["summary"].get("errors").is_none());
+}
+
+#[test]
+fn without_a_commit_there_is_no_git_commit() {
+    let mut record = record("a");
+    let result = ActionResult {
+        status: ActionStatus::Ok,
+        result: Some(json!({ "pushed": false, "note": "nothing to commit" })),
+        error: None,
+    };
+    record.actions.insert("git".to_owned(), result);
+    let skipped = ActionResult {
+        status: ActionStatus::Skipped,
+        result: None,
+        error: Some("the task is failed, and when is success".to_owned()),
+    };
+    record.actions.insert("uploadFiles".to_owned(), skipped);
+    let report = report(&record);
+    assert!(report.get("gitCommit").is_none());
+    assert_eq!(report["actions"]["uploadFiles"]["status"], "skipped");
 }

@@ -1,0 +1,133 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::limits::ACTION_TIME;
+use super::super::{test_outbound, test_settings};
+use super::*;
+
+fn defaults() -> config::Plugins {
+    test_settings(Path::new("m"))
+}
+
+fn one(text: &str) -> Result<Entry, LoadError> {
+    let base = "name = \"p\"\nworld = \"post-execution\"\nsource = \"p.wasm\"\n";
+    let text = format!("[[plugin]]\n{base}{text}");
+    parse(&text, Path::new("/etc/g"), &defaults(), &test_outbound())
+        .unwrap()
+        .remove(0)
+        .1
+}
+
+fn whole(text: &str) -> String {
+    parse(text, Path::new("/etc/g"), &defaults(), &test_outbound()).unwrap_err()
+}
+
+#[test]
+fn an_entry_says_everything_and_gets_the_defaults_where_it_does_not() {
+    let entry = one("").unwrap();
+    assert_eq!(entry.source, Path::new("/etc/g/p.wasm"));
+    assert_eq!(
+        (entry.mode, entry.on_error),
+        (Enforcement::Enforce, OnError::Deny)
+    );
+    assert_eq!(entry.limits.memory, 64 << 20);
+    assert_eq!(entry.limits.time, ACTION_TIME);
+    let entry = one(
+        "sha256 = \"AB\"\nsettings = { n = 1, t = { x = [1.5, true] }, d = 1979-05-27 }\n\
+         grants = [\"workspace\", \"artifacts\"]\non_error = \"allow\"\n\
+         limits = { memory = \"1MiB\", time = \"3s\", output = \"2KiB\" }",
+    );
+    assert_eq!(entry.unwrap_err().code, "plugin-manifest");
+    let entry = one(
+        "settings = { n = 1, t = { x = [1.5, true] }, d = 1979-05-27 }\n\
+         grants = [\"workspace\", \"artifacts\"]\non_error = \"allow\"\n\
+         limits = { memory = \"1MiB\", time = \"3s\", output = \"2KiB\" }",
+    )
+    .unwrap();
+    let settings = Value::Object(entry.settings);
+    assert_eq!(
+        settings,
+        json!({"n": 1, "t": {"x": [1.5, true]}, "d": "1979-05-27"})
+    );
+    assert_eq!(entry.grants.words(), ["artifacts", "workspace"]);
+    let limits = Limits {
+        memory: 1 << 20,
+        time: Duration::from_secs(3),
+        output: 2 << 10,
+    };
+    assert_eq!(entry.limits, limits);
+}
+
+#[test]
+fn what_does_not_exist_is_refused_with_what_does() {
+    for (text, hint) in [
+        ("grants = [\"env\"]", "workspace, artifacts, git"),
+        (
+            "grants = [\"http:http://example.com\"]",
+            "can never be used",
+        ),
+        (
+            "grants = [\"http:https://10.0.0.1\"]",
+            "not a public address",
+        ),
+        ("grants = [\"http:https://x:22\"]", "port 22"),
+        ("when = \"success\"", "always = true"),
+        ("options = {}", "always = true"),
+        ("always = true\noptions = { n = nan }", "options.n"),
+        ("mode = \"monitor\"", "no mode `monitor`"),
+        ("limits = { memory = \"64\" }", "64MiB"),
+        ("limits = { memory = \"2GiB\" }", "1GiB"),
+        ("limits = { time = \"0s\" }", "limits.time"),
+        ("limits = { output = \"999999999999GiB\" }", "limits.output"),
+        ("settings = { n = nan }", "settings.n"),
+    ] {
+        let message = one(text).unwrap_err().message;
+        assert!(message.contains(hint), "{text}: {message}");
+    }
+    for source in ["https://x/p.wasm", "oci://x/p", "gs://b/p"] {
+        let message = super::source(source, Path::new("")).unwrap_err().message;
+        assert!(message.contains("from files only"), "{message}");
+    }
+}
+
+#[test]
+fn mistakes_of_the_whole_file_are_told_with_their_place() {
+    let entry = |name: &str| {
+        format!("[[plugin]]\nname = \"{name}\"\nworld = \"validator\"\nsource = \"a\"\n")
+    };
+    assert!(whole(&format!("{0}{0}", entry("a"))).contains("two plugins are named `a`"));
+    for name in ["A", "", "a_b", "ü", &"a".repeat(65)] {
+        assert!(whole(&entry(name)).contains("is no name"), "{name}");
+    }
+    let unknown = whole(&format!("{}setings = {{}}\n", entry("a")));
+    assert!(
+        unknown.contains("setings") && unknown.contains("settings"),
+        "{unknown}"
+    );
+    assert!(whole(&entry("a").replace("validator", "filter")).contains("tool-permission"));
+}
+
+#[test]
+fn a_missing_or_empty_manifest_says_what_to_do_and_a_comment_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("manifest.toml");
+    assert!(
+        read(&path, &defaults(), &test_outbound())
+            .unwrap_err()
+            .contains("GATEHOUSE_PLUGINS")
+    );
+    std::fs::write(&path, "\n").unwrap();
+    assert!(
+        read(&path, &defaults(), &test_outbound())
+            .unwrap_err()
+            .contains("is empty")
+    );
+    std::fs::write(&path, "# none\n").unwrap();
+    assert!(
+        read(&path, &defaults(), &test_outbound())
+            .unwrap()
+            .is_empty()
+    );
+}
