@@ -15,4 +15,5 @@ mod requests;
 mod secrets;
 mod settings;
 mod streams;
+mod upstream;
 mod webhooks;
