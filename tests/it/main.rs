@@ -9,6 +9,7 @@ mod first_task;
 mod gate;
 mod health;
 mod limits;
+mod pauses;
 mod plugins;
 mod queue;
 mod requests;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{Line, Lines};
@@ -20,6 +21,9 @@ use super::{AgentEnd, AgentTask, Gate, command_line};
 use crate::isolation::{Ended, IsolationError, Program, Sandbox, Supervised};
 use crate::task::EventLog;
 
+/// We look at the clock this often; whoever comes later than that by as much again was stopped, or is
+/// on a machine that does nothing any more.
+const TICK: Duration = Duration::from_secs(1);
 /// Bytes of standard error that are kept.
 const COMPLAINT: usize = 4096;
 /// Time for writing down what came before the end, once everything is dead.
@@ -121,6 +125,8 @@ async fn follow(
 
     let over = loop {
         let (at, due) = talk.due();
+        let now = Instant::now();
+        let wake = at.clamp(now, now + TICK);
         let cancellable = !talk.was_interrupted();
         // In this order: what the CLI said before a deadline counts, however late we come to read it.
         let step = tokio::select! {
@@ -133,7 +139,12 @@ async fn follow(
             step = talk.decided(), if talk.is_deciding() => step,
             ended = process.wait() => break Over::Ended(ended),
             () = cancel.cancelled(), if cancellable => talk.interrupt(),
-            () = tokio::time::sleep_until(at) => match due {
+            () = tokio::time::sleep_until(wake) => match due {
+                _ if wake.elapsed() > TICK => {
+                    talk.excuse(wake.elapsed());
+                    Ok(())
+                }
+                _ if wake < at => Ok(()),
                 Due::Stop(stop) => Err(stop),
                 Due::Close => {
                     talk.close_now();
