@@ -98,8 +98,14 @@ impl App {
 
         let courier = Courier::start(&config, Arc::clone(&bucket), outbound.clone());
         let launcher = Arc::new(LocalLauncher::new(&config, exe, job_env, isolation.clone()));
-        let dispatcher =
-            Dispatcher::start(&config, tasks.clone(), launcher, Arc::clone(&courier)).await?;
+        let dispatcher = Dispatcher::start(
+            &config,
+            tasks.clone(),
+            envelope.clone(),
+            launcher,
+            Arc::clone(&courier),
+        )
+        .await?;
 
         let (presence, abandoned) = Presence::new(config.server.disconnect_grace);
         for record in dispatcher

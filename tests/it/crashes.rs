@@ -193,3 +193,41 @@ async fn a_graceful_stop_leaves_jobs_running_and_the_next_start_follows_them() {
     assert!(receiver.deliveries().is_empty());
     gateway.is_clean().await;
 }
+
+#[tokio::test]
+async fn a_task_whose_record_is_damaged_ends_and_is_reported() {
+    for restarted in [false, true] {
+        let receiver = Receiver::start([]).await;
+        let mut gateway = Gateway::with().scenario("loops-bash-sleep").start().await;
+        let id = a_task(&gateway, &receiver).await;
+        gateway.process_named("sleep 300").await;
+        let created = gateway.get(&format!("/tasks/{id}")).await["createdAt"].clone();
+
+        if restarted {
+            let job = gateway.process_named("run-job").await;
+            gateway.kill().await;
+            job.kill();
+        }
+        let record = gateway.data().join("bucket/sessions").join(&id);
+        std::fs::write(record.join("metadata.json"), "").unwrap();
+        if restarted {
+            gateway.start_again().await;
+        } else {
+            // The job notices too and ends its agent, but what it could write would be lost.
+            let answer = gateway.try_get(&format!("/tasks/{id}")).await.unwrap();
+            assert_eq!(answer.status(), 500);
+            let answer: Value = answer.json().await.unwrap();
+            assert_eq!(answer["code"], "record-damaged", "{answer}");
+        }
+
+        let record = exactly_one_end(&gateway, &receiver, &id, 0).await;
+        assert_eq!(
+            (&record["status"], &record["reason"]),
+            (&json!("failed"), &json!("internal")),
+        );
+        assert_eq!(record["createdAt"], created, "{record:#}");
+        let listed = gateway.get("/tasks").await;
+        assert_eq!(listed["tasks"].as_array().unwrap().len(), 1, "{listed:#}");
+        assert!(!gateway.data().join("bucket/tasks").join(&id).exists());
+    }
+}

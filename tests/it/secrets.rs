@@ -106,3 +106,36 @@ async fn the_sealed_payload_is_gone_once_the_task_is_over() {
     gateway.is_clean().await;
     assert!(!payload.exists());
 }
+
+#[tokio::test]
+async fn a_secret_across_the_end_of_a_long_line_of_output_leaves_nothing_of_itself() {
+    let gateway = Gateway::with().start().await;
+    let secret = &gateway.canaries.environment_secret;
+    // So that the 16 KiB which are passed on end before, within and behind the secret.
+    let command = format!(
+        "for more in $(seq 0 {}); do head -c $((16384 - more)) /dev/zero | tr '\\0' .; \
+         echo \"${{DEPLOY_TOKEN}}and so on\"; done",
+        secret.len() + 1
+    );
+    let request = gateway.request_with(
+        "hello",
+        json!({
+            "environmentSecrets": {"DEPLOY_TOKEN": secret},
+            "preExecutionCommands": [command],
+        }),
+    );
+    let events = gateway.run(&request).await.rest().await;
+
+    let report = events.last().unwrap().json();
+    assert_eq!(report["status"], "completed", "{report:#}");
+    let lines: Vec<String> = events
+        .iter()
+        .map(|event| event.data.clone())
+        .filter(|line| line.contains("\"stdout\""))
+        .collect();
+    assert_eq!(lines.len(), secret.len() + 2);
+    let beginning = &secret[..4];
+    assert!(!lines.iter().any(|line| line.contains(beginning)));
+    let hidden = lines.iter().filter(|line| line.contains("[REDACTED]"));
+    assert_eq!(hidden.count(), secret.len() + 1);
+}

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod processes;
 pub mod receiver;
 pub mod stream;
+pub mod upstream;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

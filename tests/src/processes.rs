@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 /// One process.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -21,10 +23,21 @@ impl Process {
 
     /// Ends it as the kernel's out-of-memory killer would.
     pub fn kill(&self) {
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.pid),
-            nix::sys::signal::Signal::SIGKILL,
-        );
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// Stops it where it is.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal);
     }
 }
 

@@ -60,6 +60,55 @@ pub struct Payload {
     pub created_at: Timestamp,
 }
 
+impl Payload {
+    /// The record that a task begins with: pending, with everything but storage paths' existence.
+    pub fn first_record(&self, id: TaskId, logs_path: String) -> Record {
+        let shown = FIELDS.iter().filter(|field| field.shown);
+        let effective = shown
+            .filter_map(|field| {
+                let value = self.request.get(field.name)?;
+                Some((field.name.to_owned(), value.clone()))
+            })
+            .collect();
+        let callback_url = self.request.get("callbackUrl").and_then(Value::as_str);
+        let metadata = self.request.get("metadata").and_then(Value::as_object);
+        let detach = self.request.get("detach").and_then(Value::as_bool);
+        Record {
+            status: Status::Pending,
+            phase: Phase::Queued,
+            reason: None,
+            execution_mode: self.mode,
+            caller: self.caller.clone(),
+            created_at: self.created_at,
+            started_at: None,
+            completed_at: None,
+            cancelled_at: None,
+            logs_path,
+            encrypted_payload_path: names::payload(&id),
+            callback_url: callback_url
+                .and_then(|url| url::Url::parse(url).ok())
+                .map(String::from),
+            metadata: metadata.cloned(),
+            effective,
+            plugin_set: self.plugin_set.clone(),
+            detach: detach == Some(true) || self.mode == Mode::Async,
+            execution_name: None,
+            attempt: 0,
+            cancel: None,
+            isolation: None,
+            repository: None,
+            error: None,
+            exit_code: None,
+            agent: AgentSummary::default(),
+            actions: std::collections::BTreeMap::new(),
+            uploaded_files: Vec::new(),
+            warnings: Vec::new(),
+            last_sequence: None,
+            task_id: id,
+        }
+    }
+}
+
 /// Without [`Payload::request`]: it holds the secrets in clear.
 impl fmt::Debug for Payload {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -277,53 +326,17 @@ fn admitted(
     let now = Timestamp::now();
     // Milliseconds, as callers know it.
     let created_at = now.round(Unit::Millisecond).unwrap_or(now);
-    let Draft {
-        value,
-        request,
-        mode,
-        warnings,
-    } = draft;
-    let shown = FIELDS.iter().filter(|field| field.shown);
-    let effective = shown
-        .filter_map(|field| Some((field.name.to_owned(), value.get(field.name)?.clone())))
-        .collect();
-    let record = Record {
-        status: Status::Pending,
-        phase: Phase::Queued,
-        reason: None,
-        execution_mode: mode,
-        caller: caller.to_owned(),
-        created_at,
-        started_at: None,
-        completed_at: None,
-        cancelled_at: None,
-        logs_path: logs_uri(id.as_str()),
-        encrypted_payload_path: names::payload(&id),
-        callback_url: request.callback_url.as_ref().map(ToString::to_string),
-        metadata: request.metadata.clone(),
-        effective,
-        plugin_set: revision.to_owned(),
-        detach: request.detach || mode == Mode::Async,
-        execution_name: None,
-        attempt: 0,
-        cancel: None,
-        isolation: None,
-        repository: None,
-        error: None,
-        exit_code: None,
-        agent: AgentSummary::default(),
-        actions: std::collections::BTreeMap::new(),
-        uploaded_files: Vec::new(),
-        warnings,
-        last_sequence: None,
-        task_id: id,
-    };
     let payload = Payload {
-        request: value,
+        request: draft.value,
         plugin_set: revision.to_owned(),
         caller: caller.to_owned(),
-        mode,
+        mode: draft.mode,
         created_at,
+    };
+    let logs_path = logs_uri(id.as_str());
+    let record = Record {
+        warnings: draft.warnings,
+        ..payload.first_record(id, logs_path)
     };
     let payload = serde_json::to_vec(&payload).map_err(|error| {
         Refusal::new(500, "internal", "the request cannot be stored").detail(error.to_string())

@@ -15,6 +15,7 @@ use super::scripted_model::{CALL, ScriptedModel};
 use super::{AgentTask, Gate, GateAnswer, GateUnproven};
 use crate::isolation::Sandbox;
 use crate::plugin::ToolCall;
+use crate::redact::Redactor;
 
 /// For the whole proof.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -127,4 +128,8 @@ struct Nowhere;
 #[async_trait]
 impl Sink for Nowhere {
     async fn append(&self, _line: &[u8]) {}
+
+    fn redactor(&self) -> Redactor {
+        Redactor::default()
+    }
 }

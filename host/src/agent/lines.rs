@@ -6,6 +6,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
+use crate::redact::Redactor;
+
 /// Bytes of a cut line that its marker shows.
 const HEAD: usize = 1024;
 
@@ -30,12 +32,14 @@ impl Line {
 pub(super) struct Lines<R> {
     stream: R,
     limit: usize,
+    redactor: Redactor,
 }
 
 /// A line as far as it came.
 enum Partial {
     Kept(Vec<u8>),
     TooLong {
+        /// Redacted.
         head: Vec<u8>,
         bytes: u64,
         digest: Sha256,
@@ -43,10 +47,12 @@ enum Partial {
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
-    pub(super) fn new(stream: R, limit: u64) -> Self {
+    /// Lines of up to `limit` bytes; `redactor` is for what is shown of longer ones.
+    pub(super) fn new(stream: R, limit: u64, redactor: Redactor) -> Self {
         Self {
             stream,
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            redactor,
         }
     }
 
@@ -64,7 +70,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
                     .get(..end.unwrap_or(available.len()))
                     .unwrap_or_default();
                 let consumed = end.map_or(available.len(), |end| end + 1);
-                line = line.and(part, self.limit);
+                line = line.and(part, self.limit, &self.redactor);
                 self.stream.consume(consumed);
                 if end.is_some() || consumed == 0 {
                     break consumed > 0;
@@ -80,7 +86,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
 }
 
 impl Partial {
-    fn and(self, part: &[u8], limit: usize) -> Self {
+    fn and(self, part: &[u8], limit: usize, redactor: &Redactor) -> Self {
         match self {
             Self::Kept(mut line) if line.len() + part.len() <= limit => {
                 line.extend_from_slice(part);
@@ -90,13 +96,21 @@ impl Partial {
                 let mut digest = Sha256::new();
                 digest.update(&line);
                 let bytes = line.len() as u64;
-                let head = line.iter().chain(part).take(HEAD).copied().collect();
+                // Of a line that is cut early less is shown, for want of what follows.
+                let reach = redactor.reach();
+                let head = HEAD.min(limit.saturating_sub(reach));
+                let seen: Vec<u8> = line
+                    .iter()
+                    .chain(part)
+                    .take(head + reach)
+                    .copied()
+                    .collect();
                 Self::TooLong {
-                    head,
+                    head: redactor.head(&seen, head),
                     bytes,
                     digest,
                 }
-                .and(part, limit)
+                .and(part, limit, redactor)
             }
             Self::TooLong {
                 head,
@@ -149,7 +163,11 @@ mod tests {
 
     /// All lines of `input` that comes in pieces of `step` bytes.
     async fn cut(input: &[u8], step: usize, limit: u64) -> Vec<Line> {
-        let mut lines = Lines::new(BufReader::with_capacity(step, input), limit);
+        cut_by(Redactor::default(), input, step, limit).await
+    }
+
+    async fn cut_by(redactor: Redactor, input: &[u8], step: usize, limit: u64) -> Vec<Line> {
+        let mut lines = Lines::new(BufReader::with_capacity(step, input), limit, redactor);
         let mut all = vec![];
         while let Some(line) = lines.next().await.unwrap() {
             all.push(line);
@@ -193,6 +211,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_secret_across_the_end_of_what_is_shown_leaves_nothing_of_itself() {
+        const CANARY: &str = "canary-0123456789";
+        let redactor = Redactor::new(&[CANARY.to_owned().into()]);
+        for (limit, step) in [(2000, 64), (2000, 100_000), (1100, 7), (40, 100_000)] {
+            for offset in 0..=HEAD + CANARY.len() {
+                let input = format!("{}{CANARY}{}", ".".repeat(offset), "-".repeat(3000));
+                let lines = cut_by(redactor.clone(), input.as_bytes(), step, limit).await;
+                let [Line::Cut(marker)] = &lines[..] else {
+                    panic!("{lines:?}")
+                };
+                let marker: serde_json::Value = serde_json::from_slice(marker).unwrap();
+                let head = marker["head"].as_str().unwrap();
+                let shown = head.trim_matches(['.', '-']);
+                assert!(
+                    ["", "[REDACTED]"].contains(&shown),
+                    "{offset} of {limit}: {head}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn bytes_that_are_no_text_pass_unchanged_and_are_cut_without_harm() {
         let input = [b"\xff\xfe\x00".as_slice(), b"\n", &[0xc3; 100], b"\n"].concat();
         let lines = cut(&input, 3, 50).await;
@@ -211,7 +251,7 @@ mod tests {
         let mut line = Partial::Kept(vec![]);
         let piece = vec![b'x'; 1 << 20];
         for _ in 0..100 {
-            line = line.and(&piece, 8 << 20);
+            line = line.and(&piece, 8 << 20, &Redactor::default());
             match &line {
                 Partial::Kept(kept) => assert!(kept.len() <= 8 << 20),
                 Partial::TooLong { head, .. } => assert_eq!(head.len(), HEAD),

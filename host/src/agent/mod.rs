@@ -141,8 +141,7 @@ pub async fn prove_gate(task: &AgentTask, sandbox: &Sandbox) -> Result<(), GateU
 /// Runs the CLI. Every line of its output but the control protocol's goes to `log`, unchanged. When
 /// this returns, the whole process tree is dead. `cancel` ends the run as cancelled.
 ///
-/// `idle_timeout` is total silence of the CLI: a command that runs longer without a word counts. The
-/// `error` may hold a piece of standard error, which the caller has to redact.
+/// `idle_timeout` is total silence of the CLI: a command that runs longer without a word counts.
 pub async fn run(
     task: &AgentTask,
     sandbox: &Sandbox,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::AgentEnd;
 use super::protocol::TurnResult;
 use crate::isolation::Ended;
+use crate::redact::Redactor;
 use crate::task::{AgentSummary, Reason, Status};
 
 /// Bytes of the final text that are kept.
@@ -43,14 +44,14 @@ pub(super) struct Evidence {
     pub(super) result: Option<TurnResult>,
     /// None where that is unknown.
     pub(super) ended: Option<Ended>,
-    /// The end of what it wrote to standard error.
+    /// The end of what it wrote to standard error, redacted.
     pub(super) complaint: String,
     /// Calls that were denied.
     pub(super) denied_calls: u32,
 }
 
-/// The verdict.
-pub(super) fn judge(evidence: &Evidence) -> AgentEnd {
+/// The verdict. Its texts are free of secrets: cut where they are long, they could not be redacted later.
+pub(super) fn judge(evidence: &Evidence, redactor: &Redactor) -> AgentEnd {
     let (status, reason, exit_code, error) = match verdict(evidence) {
         Verdict::Completed => (Status::Completed, None, 0, None),
         Verdict::Cancelled => (
@@ -63,13 +64,16 @@ pub(super) fn judge(evidence: &Evidence) -> AgentEnd {
             (Status::Failed, Some(reason), exit_code, Some(error))
         }
     };
-    let mut summary = evidence.result.as_ref().map(summary).unwrap_or_default();
+    let result = evidence.result.as_ref();
+    let mut summary = result
+        .map(|result| summary(result, redactor))
+        .unwrap_or_default();
     summary.denied_calls = evidence.denied_calls;
     AgentEnd {
         status,
         reason,
         exit_code,
-        error: error.map(|error| start_of(&error, MOST_ERROR)),
+        error: error.map(|error| start_of(&redactor.text(&error), MOST_ERROR)),
         summary,
     }
 }
@@ -204,7 +208,7 @@ fn with_complaint(error: String, complaint: &str) -> String {
     }
 }
 
-fn summary(result: &TurnResult) -> AgentSummary {
+fn summary(result: &TurnResult, redactor: &Redactor) -> AgentSummary {
     let detail = result
         .terminal_reason
         .iter()
@@ -213,7 +217,7 @@ fn summary(result: &TurnResult) -> AgentSummary {
         result: result
             .result
             .as_deref()
-            .map(|text| start_of(text, MOST_RESULT)),
+            .map(|text| start_of(&redactor.text(text), MOST_RESULT)),
         turns: result.num_turns,
         cost_usd: result.total_cost_usd,
         session_id: result.session_id.clone(),

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{Line, Lines};
@@ -18,8 +19,12 @@ use super::protocol::{self, Event, Frame};
 use super::talk::{Due, MOST_UNWRITTEN, Talk};
 use super::{AgentEnd, AgentTask, Gate, command_line};
 use crate::isolation::{Ended, IsolationError, Program, Sandbox, Supervised};
+use crate::redact::Redactor;
 use crate::task::EventLog;
 
+/// We look at the clock this often; whoever comes later than that by as much again was stopped, or is
+/// on a machine that does nothing any more.
+const TICK: Duration = Duration::from_secs(1);
 /// Bytes of standard error that are kept.
 const COMPLAINT: usize = 4096;
 /// Time for writing down what came before the end, once everything is dead.
@@ -38,12 +43,19 @@ pub(super) struct Place<'a> {
 #[async_trait]
 pub(super) trait Sink: Sync {
     async fn append(&self, line: &[u8]);
+
+    /// Takes secrets out of what is cut before it comes here.
+    fn redactor(&self) -> Redactor;
 }
 
 #[async_trait]
 impl Sink for EventLog {
     async fn append(&self, line: &[u8]) {
         EventLog::append(self, line).await;
+    }
+
+    fn redactor(&self) -> Redactor {
+        EventLog::redactor(self).clone()
     }
 }
 
@@ -58,7 +70,7 @@ pub(super) async fn run(
 ) -> AgentEnd {
     match start(task, sandbox, place).await {
         Ok(process) => match follow(task, sandbox, process, gate, sink, cancel).await {
-            Ok(evidence) => judge(&evidence),
+            Ok(evidence) => judge(&evidence, &sink.redactor()),
             Err(error) => not_started(&error),
         },
         Err(error) => not_started(&error),
@@ -104,7 +116,7 @@ async fn follow(
     let complaint = process
         .stderr
         .take()
-        .map(|stderr| tokio::spawn(end_of(stderr)));
+        .map(|stderr| tokio::spawn(end_of(stderr, COMPLAINT + sink.redactor().reach())));
     let (lines, unwritten) = mpsc::channel(MOST_UNWRITTEN);
     if let Some(stdin) = process.stdin.take() {
         tokio::spawn(write_all(stdin, unwritten));
@@ -121,6 +133,8 @@ async fn follow(
 
     let over = loop {
         let (at, due) = talk.due();
+        let now = Instant::now();
+        let wake = at.clamp(now, now + TICK);
         let cancellable = !talk.was_interrupted();
         // In this order: what the CLI said before a deadline counts, however late we come to read it.
         let step = tokio::select! {
@@ -133,7 +147,12 @@ async fn follow(
             step = talk.decided(), if talk.is_deciding() => step,
             ended = process.wait() => break Over::Ended(ended),
             () = cancel.cancelled(), if cancellable => talk.interrupt(),
-            () = tokio::time::sleep_until(at) => match due {
+            () = tokio::time::sleep_until(wake) => match due {
+                _ if wake.elapsed() > TICK => {
+                    talk.excuse(wake.elapsed());
+                    Ok(())
+                }
+                _ if wake < at => Ok(()),
                 Due::Stop(stop) => Err(stop),
                 Due::Close => {
                     talk.close_now();
@@ -180,8 +199,8 @@ async fn follow(
         tracing::error!("the last events of the agent could not be written down in time");
     }
     let complaint = match complaint {
-        Some(complaint) => text_of(complaint).await,
-        None => String::new(),
+        Some(complaint) => sink.redactor().tail(&bytes_of(complaint).await, COMPLAINT),
+        None => Vec::new(),
     };
     let ended = match (ended, &stop) {
         (Ok(ended), _) => Some(ended),
@@ -193,7 +212,7 @@ async fn follow(
         stop,
         result: talk.result.take(),
         ended,
-        complaint,
+        complaint: String::from_utf8_lossy(&complaint).into_owned(),
         denied_calls: talk.denied,
     })
 }
@@ -207,7 +226,8 @@ async fn read_all(
     sink: &dyn Sink,
 ) {
     let Some(stdout) = stdout else { return };
-    let mut lines = Lines::new(BufReader::with_capacity(64 * 1024, stdout), longest);
+    let stdout = BufReader::with_capacity(64 * 1024, stdout);
+    let mut lines = Lines::new(stdout, longest, sink.redactor());
     loop {
         let line = match lines.next().await {
             Ok(Some(line)) => line,
@@ -241,13 +261,13 @@ async fn write_all(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u8>>) {
     }
 }
 
-/// Reads standard error to its end and keeps the last of it.
-async fn end_of(mut stderr: ChildStderr) -> Vec<u8> {
+/// Reads standard error to its end and keeps the last `most` bytes of it.
+async fn end_of(mut stderr: ChildStderr, most: usize) -> Vec<u8> {
     let mut kept = vec![];
     let mut buffer = [0; COMPLAINT];
     while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
         kept.extend(buffer.iter().take(length));
-        let surplus = kept.len().saturating_sub(COMPLAINT);
+        let surplus = kept.len().saturating_sub(most);
         kept.drain(..surplus);
     }
     kept
@@ -255,15 +275,15 @@ async fn end_of(mut stderr: ChildStderr) -> Vec<u8> {
 
 /// What was kept. The agent may have handed its end of the pipe to a process that is not of its tree
 /// and keeps it open, so nothing waits for its closing.
-async fn text_of(mut complaint: JoinHandle<Vec<u8>>) -> String {
+async fn bytes_of(mut complaint: JoinHandle<Vec<u8>>) -> Vec<u8> {
     match tokio::time::timeout(LAST_COMPLAINT, &mut complaint).await {
-        Ok(bytes) => String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
+        Ok(bytes) => bytes.unwrap_or_default(),
         Err(_held) => {
             complaint.abort();
             tracing::warn!(
                 "somebody outside of the agent's processes holds its standard error open"
             );
-            String::new()
+            Vec::new()
         }
     }
 }

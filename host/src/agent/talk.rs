@@ -48,6 +48,8 @@ pub(super) struct Talk<'a> {
     pub(super) result: Option<TurnResult>,
     background_tasks: usize,
     started: Instant,
+    /// How long we were not there to listen.
+    absent: Duration,
     /// Of any line.
     last_line: Instant,
     seen_event: bool,
@@ -76,6 +78,7 @@ impl<'a> Talk<'a> {
             result: None,
             background_tasks: 0,
             started: now,
+            absent: Duration::ZERO,
             last_line: now,
             seen_event: false,
             settled: None,
@@ -250,11 +253,20 @@ impl<'a> Talk<'a> {
             )
         } else {
             stop(
-                self.started + limits.first_event_timeout,
+                self.started + self.absent + limits.first_event_timeout,
                 Stop::NoFirstEvent(limits.first_event_timeout),
             )
         };
         if next.0 <= total.0 { next } else { total }
+    }
+
+    /// This process was stopped for so long. The CLI may have spoken, or waited for us, so nothing of
+    /// that time counts as its silence; what a task may take in all is another matter.
+    pub(super) fn excuse(&mut self, absence: Duration) {
+        self.absent += absence;
+        self.last_line += absence;
+        self.settled = self.settled.map(|at| at + absence);
+        self.interrupted = self.interrupted.map(|at| at + absence);
     }
 
     /// The input is to be closed although the CLI did not say that it is done.

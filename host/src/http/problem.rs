@@ -61,6 +61,7 @@ codes! {
     STORAGE_UNAVAILABLE = SERVICE_UNAVAILABLE "storage-unavailable",
     KEYS_UNAVAILABLE = SERVICE_UNAVAILABLE "keys-unavailable",
     SHUTTING_DOWN = SERVICE_UNAVAILABLE "shutting-down",
+    RECORD_DAMAGED = INTERNAL_SERVER_ERROR "record-damaged",
     INTERNAL = INTERNAL_SERVER_ERROR "internal",
 }
 
@@ -252,7 +253,12 @@ impl From<TaskError> for Problem {
                 Self::new(TASK_EXISTS, "A task with this taskId exists already").at("taskId")
             }
             TaskError::Unknown(id) => unknown_task(id.as_str()),
-            TaskError::Damaged { .. } => Self::internal(error),
+            TaskError::Damaged { ref id, .. } => Self::new(
+                RECORD_DAMAGED,
+                "The record of this task is damaged; if the task was not over, it is ended within a minute",
+            )
+            .with("taskId", id.as_str())
+            .because(error),
             TaskError::Bucket(error) => error.into(),
         }
     }

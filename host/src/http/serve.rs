@@ -9,6 +9,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,10 @@ use crate::app::App;
 
 /// A reader that takes nothing for so long is let go; it can come back where it left off.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
+
+/// A peer whose machine or network is gone says nothing, and by itself the kernel would believe in it
+/// for a quarter of an hour where something is on its way to it, and for ever where nothing is.
+const DEAD_PEER: Duration = Duration::from_secs(60);
 
 /// Bytes of a head, and of an answer that waits to be taken.
 const BUFFER: usize = 128 * 1024;
@@ -33,6 +38,8 @@ struct Limits {
     connections: u32,
     header_timeout: Duration,
     stall: Duration,
+    /// Without a sign of life.
+    dead_peer: Duration,
     grace: Duration,
     /// None where agents have no users of their own.
     agents: Option<Agents>,
@@ -46,6 +53,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, shutdown: CancellationT
         connections: server.max_connections,
         header_timeout: server.header_timeout,
         stall: STALL_LIMIT,
+        dead_peer: DEAD_PEER,
         grace: server.shutdown_grace,
         agents: app
             .isolation
@@ -80,7 +88,7 @@ async fn serve_router(
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, limits.dead_peer) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
@@ -117,6 +125,7 @@ async fn serve_router(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    dead_peer: Duration,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places)
         .acquire_owned()
@@ -124,7 +133,20 @@ async fn accept(
         .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
+    give_up_after(&stream, dead_peer)?;
     Ok((stream, place))
+}
+
+/// Has the kernel end the connection when for `limit` nothing came that shows that its peer is there:
+/// no acknowledgement of what was sent, no answer to the probes that are sent where nothing else is.
+fn give_up_after(stream: &TcpStream, limit: Duration) -> io::Result<()> {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1);
+    let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(stream, sockopt::TcpUserTimeout, &millis)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &seconds(limit / 2))?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &seconds(limit / 4))?;
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    Ok(())
 }
 
 async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {

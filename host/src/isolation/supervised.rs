@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::guard::Notice;
 use super::scope::Scope;
@@ -35,10 +36,15 @@ pub struct Supervised {
     /// When this closes the guard kills everything.
     control: OwnedWriteHalf,
     end: watch::Receiver<Option<Notice>>,
+    /// Cancelled where the guard does not do what it is told.
+    deaf: CancellationToken,
 }
 
 /// All that guard and guard-exec ever write is far below this.
 const MOST_NOTICES: u64 = 64 * 1024;
+
+/// A guard that was told to kill and lives on for so long is stopped or hangs.
+const GUARD_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Supervised {
     pub(super) fn new(
@@ -52,8 +58,10 @@ impl Supervised {
         let stdin = ChildStdin::from_std(std::process::ChildStdin::from(stdin))?;
         let (stdout, stderr) = (guard.stdout.take(), guard.stderr.take());
         let (told, end) = watch::channel(None);
+        let deaf = CancellationToken::new();
+        let given_up = deaf.clone();
         tokio::spawn(async move {
-            let _ = told.send(Some(follow(guard, notices, scope).await));
+            let _ = told.send(Some(follow(guard, notices, scope, given_up).await));
         });
         Ok(Self {
             stdin: Some(stdin),
@@ -61,6 +69,7 @@ impl Supervised {
             stderr,
             control,
             end,
+            deaf,
         })
     }
 
@@ -87,7 +96,8 @@ impl Supervised {
         }
     }
 
-    /// TERM to the tree, KILL after `grace`; returns when nothing of it is left.
+    /// TERM to the tree, KILL after `grace`; returns when nothing of it is left. A guard that does not
+    /// obey is killed as well.
     ///
     /// # Errors
     /// As for [`Supervised::wait`].
@@ -98,19 +108,39 @@ impl Supervised {
             return ended;
         }
         let _ = self.control.write_all(b"kill\n").await;
+        if let Ok(ended) = tokio::time::timeout(GUARD_PATIENCE, self.wait()).await {
+            return ended;
+        }
+        self.deaf.cancel();
         self.wait().await
     }
 }
 
-/// Listens to the guard until it is gone, and takes its place should it have been killed.
-async fn follow(mut guard: Child, notices: OwnedReadHalf, scope: Scope) -> Notice {
+/// Listens to the guard until it is gone, and takes its place should it have been killed, by us where
+/// it is `deaf`.
+async fn follow(
+    mut guard: Child,
+    notices: OwnedReadHalf,
+    scope: Scope,
+    deaf: CancellationToken,
+) -> Notice {
     let mut told = None;
     let mut lines = BufReader::new(notices.take(MOST_NOTICES)).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        match serde_json::from_str(&line) {
-            // Why it was not started says more than how guard-exec ended.
-            Ok(notice) if !matches!(told, Some(Notice::Failed { .. })) => told = Some(notice),
-            _ => {}
+    let listening = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            match serde_json::from_str(&line) {
+                // Why it was not started says more than how guard-exec ended.
+                Ok(notice) if !matches!(told, Some(Notice::Failed { .. })) => told = Some(notice),
+                _ => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = listening => {}
+        () = deaf.cancelled() => {
+            tracing::error!("a guard does not obey and is killed");
+            // It fails only where the guard is gone.
+            let _ = guard.start_kill();
         }
     }
     let status = guard.wait().await;

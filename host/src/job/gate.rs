@@ -29,10 +29,16 @@ pub(super) struct PolicyGate {
 impl Gate for PolicyGate {
     async fn decide(&self, call: ToolCall) -> GateAnswer {
         let (id, tool) = (call.id.clone(), call.tool.clone());
-        let ruling = self
+        let mut ruling = self
             .plugins
             .decide(&self.task, call, &self.state, self.within)
             .await;
+        // A plugin may repeat what it saw in the call, and the agent puts into calls what it knows.
+        for decision in &mut ruling.decisions {
+            for words in [&mut decision.reason, &mut decision.rule] {
+                *words = words.as_ref().map(|words| self.log.redactor().text(words));
+            }
+        }
         self.decisions.add(&ruling.decisions);
         let micros: u64 = ruling
             .decisions

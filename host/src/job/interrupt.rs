@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::task::{Ending, Lease, Reason, TaskId, Tasks, names};
+use crate::task::{Ending, Lease, Reason, TaskError, TaskId, Tasks, names};
 
 /// Why the job is to end. The first cause counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Cause {
     Terminated,
     /// Another job holds the task now, or it was settled: nothing may be written any more.
     LeaseLost,
+    /// The record is damaged: nothing can be written any more.
+    RecordLost,
 }
 
 impl Cause {
@@ -35,6 +37,7 @@ impl Cause {
                 Ending::failed(Reason::Killed, "The job was told to end by its platform")
             }
             Self::LeaseLost => Ending::failed(Reason::Lost, "The job lost its lease"),
+            Self::RecordLost => Ending::failed(Reason::Internal, "The record is damaged"),
         }
     }
 }
@@ -132,6 +135,10 @@ async fn look_for_cancel(interrupt: &Interrupt, tasks: &Tasks, id: &TaskId) {
     match tasks.get(id).await {
         Ok(Some(record)) if record.cancel.is_some() => interrupt.raise(Cause::Cancelled),
         Ok(_) => {}
+        Err(error @ TaskError::Damaged { .. }) => {
+            warn!(%error, "the task can only be ended by the gateway");
+            interrupt.raise(Cause::RecordLost);
+        }
         Err(error) => warn!(%error, "cannot read the record"),
     }
 }

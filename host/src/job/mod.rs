@@ -84,10 +84,10 @@ impl Job {
             Err(failure) => failure.into_ending(&id),
         };
         // Only now, with no process of the agent left, is it safe to say how it ended.
-        if interrupt.cause() == Some(Cause::LeaseLost) {
-            warn!("the lease was lost; its new holder reports");
-        } else {
-            report(&self.tasks, &id, ending).await?;
+        match interrupt.cause() {
+            Some(Cause::LeaseLost) => warn!("the lease was lost; its new holder reports"),
+            Some(Cause::RecordLost) => warn!("the record is damaged; the gateway reports"),
+            _ => report(&self.tasks, &id, ending).await?,
         }
         work.clean_up().await;
         interrupt.stop();

@@ -147,9 +147,11 @@ impl Commands<'_> {
         let mut reader = BufReader::new(from);
         loop {
             let mut line = Vec::new();
-            match read_bounded_line(&mut reader, &mut line).await {
+            let most = MAX_OUTPUT_LINE + self.redactor.reach();
+            match read_bounded_line(&mut reader, &mut line, most).await {
                 Ok(true) => {
-                    let text = String::from_utf8_lossy(&line).into_owned();
+                    let text = self.redactor.head(&line, MAX_OUTPUT_LINE);
+                    let text = String::from_utf8_lossy(&text).into_owned();
                     self.log.say(json!({"phase": "preExecution", "command": number, "stream": stream, "text": text})).await;
                     tail.push(text);
                 }
@@ -159,10 +161,11 @@ impl Commands<'_> {
     }
 }
 
-/// Reads up to the next newline, keeping at most [`MAX_OUTPUT_LINE`] bytes; false at the end.
+/// Reads up to the next newline, keeping at most `most` bytes; false at the end.
 async fn read_bounded_line(
     reader: &mut BufReader<impl AsyncRead + Unpin>,
     line: &mut Vec<u8>,
+    most: usize,
 ) -> std::io::Result<bool> {
     let mut any = false;
     loop {
@@ -175,7 +178,7 @@ async fn read_bounded_line(
         let part = available
             .get(..end.unwrap_or(available.len()))
             .unwrap_or(available);
-        let room = MAX_OUTPUT_LINE.saturating_sub(line.len());
+        let room = most.saturating_sub(line.len());
         line.extend(part.iter().take(room));
         let used = end.map_or(available.len(), |at| at + 1);
         reader.consume(used);

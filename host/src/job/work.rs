@@ -88,7 +88,6 @@ impl<'a> Work<'a> {
         let mut ending = ended.unwrap_or_else(|failure| failure.into_ending(self.id));
         ending.last_sequence = Some(last_sequence?);
         ending.error = ending.error.map(|error| redactor.text(&error));
-        ending.agent.result = ending.agent.result.map(|result| redactor.text(&result));
         Ok(ending)
     }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Launcher;
 use crate::config::Config;
+use crate::envelope::Envelope;
 use crate::task::{Ending, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks, names};
 use crate::webhook::Courier;
 
@@ -50,9 +51,10 @@ impl Standing {
 /// What it takes to bring tasks to their end. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Attendant {
-    tasks: Tasks,
-    launcher: Arc<dyn Launcher>,
-    courier: Arc<Courier>,
+    pub(super) tasks: Tasks,
+    pub(super) envelope: Envelope,
+    pub(super) launcher: Arc<dyn Launcher>,
+    pub(super) courier: Arc<Courier>,
     cancel_grace: Duration,
     lease: Duration,
     longest: u32,
@@ -63,6 +65,7 @@ impl Attendant {
     pub(super) fn new(
         config: &Config,
         tasks: Tasks,
+        envelope: Envelope,
         launcher: Arc<dyn Launcher>,
         courier: Arc<Courier>,
         stop: CancellationToken,
@@ -71,6 +74,7 @@ impl Attendant {
         let cancel_grace = config.job.cancel_grace.saturating_add(config.job.heartbeat);
         Self {
             tasks,
+            envelope,
             launcher,
             courier,
             cancel_grace,
@@ -281,7 +285,7 @@ impl Attendant {
         let _longer = tokio::time::timeout(ACTIONS_HANG_AFTER, acting).await;
     }
 
-    async fn is_held(&self, id: &TaskId) -> Result<bool, TaskError> {
+    pub(super) async fn is_held(&self, id: &TaskId) -> Result<bool, TaskError> {
         let holder = Lease::holder(self.tasks.bucket().as_ref(), id).await?;
         Ok(holder.is_some_and(|holder| holder.is_alive()))
     }

@@ -16,6 +16,7 @@ use super::Launcher;
 use super::attend::{Attendant, Standing};
 use super::queue::Queue;
 use crate::config::Config;
+use crate::envelope::Envelope;
 use crate::task::{Record, TaskError, TaskId, Tasks};
 use crate::webhook::Courier;
 
@@ -93,16 +94,25 @@ struct Shared {
 
 impl Dispatcher {
     /// Takes up every unfinished task of the bucket: queues what no job holds, watches what one
-    /// does, ends as `lost` what one held and died, settles what was over.
+    /// does, ends as `lost` what one held and died, settles what was over. `envelope` opens the requests
+    /// of tasks whose records are damaged, to know to whom they are to be reported.
     pub async fn start(
         config: &Config,
         tasks: Tasks,
+        envelope: Envelope,
         launcher: Arc<dyn Launcher>,
         courier: Arc<Courier>,
     ) -> Result<Arc<Self>, TaskError> {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
-            attendant: Attendant::new(config, tasks.clone(), launcher, courier, stop.clone()),
+            attendant: Attendant::new(
+                config,
+                tasks.clone(),
+                envelope,
+                launcher,
+                courier,
+                stop.clone(),
+            ),
             tasks,
             queue: Mutex::new(Queue::new(
                 config.queue.max_concurrent,
@@ -112,9 +122,11 @@ impl Dispatcher {
             stop,
             work: TaskTracker::new(),
         });
-        for record in shared.tasks.unfinished().await? {
-            shared.take_up(&record);
+        let unfinished = shared.tasks.unfinished().await?;
+        for record in &unfinished.records {
+            shared.take_up(record);
         }
+        shared.end_damaged(&unfinished.damaged).await;
         shared.work.spawn(Arc::clone(&shared).hand_out_places());
         shared.work.spawn(Arc::clone(&shared).keep_looking());
         Ok(Arc::new(Self { shared }))
@@ -168,7 +180,12 @@ impl Dispatcher {
             .buffer_unordered(READS);
         let mut tasks = Vec::new();
         while let Some(record) = reads.next().await {
-            tasks.extend(record?.filter(|record| !record.status.is_terminal()));
+            match record {
+                Ok(record) => tasks.extend(record.filter(|record| !record.status.is_terminal())),
+                // Its end is under way.
+                Err(TaskError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         tasks.sort_by(|one: &Record, other| {
             (one.created_at, &one.task_id).cmp(&(other.created_at, &other.task_id))
@@ -221,10 +238,11 @@ impl Shared {
                 () = tokio::time::sleep(LOOK) => {}
             }
             match self.tasks.unfinished().await {
-                Ok(records) => {
-                    for record in records {
-                        self.look_at(&record).await;
+                Ok(unfinished) => {
+                    for record in &unfinished.records {
+                        self.look_at(record).await;
                     }
+                    self.end_damaged(&unfinished.damaged).await;
                 }
                 Err(error) => tracing::warn!(%error, "the unfinished tasks cannot be read"),
             }
@@ -252,6 +270,19 @@ impl Shared {
         let age = Timestamp::now().duration_since(record.created_at);
         if !known && (Standing::of(record) != Standing::Queued || age > ON_ITS_WAY) {
             self.take_up(record);
+        }
+    }
+
+    /// Ends those of the tasks that nobody here attends any more.
+    async fn end_damaged(&self, tasks: &[TaskId]) {
+        for id in tasks {
+            let known = self.queue().knows(id);
+            if known {
+                continue;
+            }
+            if let Err(error) = self.attendant.end_damaged(id).await {
+                tracing::warn!(task = %id, %error, "a task with a damaged record cannot be ended");
+            }
         }
     }
 

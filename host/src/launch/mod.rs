@@ -5,6 +5,7 @@
 //! Does not know HTTP or what a job does.
 
 mod attend;
+mod damaged;
 mod dispatcher;
 mod job_logs;
 mod local;

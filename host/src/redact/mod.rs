@@ -110,6 +110,47 @@ impl Redactor {
         }
     }
 
+    /// Bytes of the longest form that is looked for: so much further than a cut one has to see.
+    pub fn reach(&self) -> usize {
+        match &self.finder {
+            Finder::Nothing | Finder::Everything => 0,
+            Finder::Forms(forms) => forms.max_pattern_len(),
+        }
+    }
+
+    /// The first `most` bytes of a text, and nothing of a secret that lies across the cut: it is left
+    /// out as a whole. The text is given whole, or [`Redactor::reach`] bytes more of it than `most`.
+    pub fn head(&self, text: &[u8], most: usize) -> Vec<u8> {
+        self.part(text, 0, most.min(text.len()))
+    }
+
+    /// The last `most` bytes, likewise.
+    pub fn tail(&self, text: &[u8], most: usize) -> Vec<u8> {
+        self.part(text, text.len().saturating_sub(most), text.len())
+    }
+
+    /// What of `text` lies from `from` to `to`; a secret is shown as such where it begins.
+    fn part(&self, text: &[u8], from: usize, to: usize) -> Vec<u8> {
+        let mut part = Vec::new();
+        let forms = match &self.finder {
+            Finder::Nothing => return text.get(from..to).unwrap_or_default().to_vec(),
+            Finder::Forms(forms) => forms,
+            Finder::Everything => return REDACTED.as_bytes().to_vec(),
+        };
+        let mut at = from;
+        let found = forms
+            .find_iter(text)
+            .skip_while(|found| found.end() <= from)
+            .take_while(|found| found.start() < to);
+        for secret in found {
+            part.extend(text.get(at..secret.start()).unwrap_or_default());
+            part.extend(REDACTED.as_bytes());
+            at = secret.end();
+        }
+        part.extend(text.get(at..to).unwrap_or_default());
+        part
+    }
+
     /// A sentence, e.g. of an error.
     pub fn text(&self, text: &str) -> String {
         match &self.finder {

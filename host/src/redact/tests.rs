@@ -234,3 +234,44 @@ fn a_json_value_stays_json_and_other_bytes_stay_what_they_are() {
         std::borrow::Cow::Borrowed(_)
     ));
 }
+
+#[test]
+fn a_secret_across_a_cut_leaves_nothing_of_itself_wherever_it_lies() {
+    // Of a length that fills its base64.
+    const CANARY: &str = "canary-\"0123456789\"-quotes!";
+    let redactor = redactor(&[CANARY, "another secret"]);
+    let most = 100;
+    let forms = [
+        CANARY.to_owned(),
+        json!(CANARY).to_string().trim_matches('"').to_owned(),
+        STANDARD.encode(CANARY),
+    ];
+    for form in &forms {
+        for offset in 0..=most + form.len() {
+            let mut text = ".".repeat(offset) + form;
+            text.push_str(&"-".repeat(most + redactor.reach()));
+            let head = redactor.head(&text.as_bytes()[..most + redactor.reach()], most);
+            let expected = match offset {
+                0..100 => {
+                    let after = most.saturating_sub(offset + form.len());
+                    ".".repeat(offset) + "[REDACTED]" + &"-".repeat(after)
+                }
+                _ => ".".repeat(most),
+            };
+            let head = String::from_utf8(head).unwrap();
+            assert_eq!(head, expected, "{offset}");
+
+            let backwards = "-".repeat(most + redactor.reach()) + form + &".".repeat(offset);
+            let held = &backwards.as_bytes()[backwards.len() - most - redactor.reach()..];
+            let tail = String::from_utf8(redactor.tail(held, most)).unwrap();
+            assert!(tail.ends_with(&".".repeat(offset.min(most))), "{offset}");
+            let shown = tail.trim_start_matches('-').trim_end_matches('.');
+            let hidden = if offset < most { "[REDACTED]" } else { "" };
+            assert_eq!(shown, hidden, "{offset}");
+        }
+    }
+    assert_eq!(redactor.head(b"short", most), b"short");
+    assert_eq!(redactor.tail(b"short", most), b"short");
+    assert_eq!(Redactor::default().head(b"abc", 2), b"ab");
+    assert_eq!(Redactor::default().tail(b"abc", 2), b"bc");
+}

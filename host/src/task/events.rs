@@ -102,6 +102,11 @@ impl EventLog {
         });
     }
 
+    /// What takes secrets out of the lines.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Appends a line of ours: `{"type":"gatehouse", …}` with the fields of a JSON object.
     pub async fn say(&self, fields: Value) {
         self.append(ours(fields).to_string().as_bytes()).await;

@@ -30,4 +30,5 @@ pub use record::{
 };
 pub(crate) use report::javascript;
 pub use report::report;
+pub use settle::Unfinished;
 pub use store::{Finished, ListQuery, Page, TaskError, Tasks, Updated};

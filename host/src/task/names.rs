@@ -11,6 +11,11 @@ pub fn record(id: &TaskId) -> String {
     format!("sessions/{id}/metadata.json")
 }
 
+/// What stood in the place of the record, where that could not be read.
+pub fn damaged_record(id: &TaskId) -> String {
+    format!("sessions/{id}/metadata.damaged")
+}
+
 /// `sessions/{id}/`: events, decisions and the record.
 pub fn session(id: &TaskId) -> String {
     format!("sessions/{id}/")

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use jiff::Timestamp;
 
-use super::{Record, TaskError, TaskId, Tasks, names};
+use super::store::{encode, end};
+use super::{Ending, Record, TaskError, TaskId, Tasks, chunks, names};
 use crate::bucket::{BucketError, Durability, Entry, When};
 use crate::webhook;
 
@@ -17,6 +18,15 @@ const PAGE: usize = 1000;
 const CONCURRENT: usize = 16;
 /// Between a payload and its record passes less than this, or its creator is gone.
 const NEVER_ACCEPTED_AFTER: Duration = Duration::from_secs(60);
+
+/// Tasks with something left to do: those with an object below `tasks/`.
+#[derive(Clone, Debug, Default)]
+pub struct Unfinished {
+    /// Oldest first.
+    pub records: Vec<Record>,
+    /// Their records cannot be read.
+    pub damaged: Vec<TaskId>,
+}
 
 impl Tasks {
     /// What follows from a terminal record, safe to repeat after a crash: the index entry if it is
@@ -57,10 +67,39 @@ impl Tasks {
         Ok(())
     }
 
-    /// Records with something left to do, oldest first: those with an object below `tasks/`. A
-    /// payload without a record that is older than a minute was never accepted and is deleted.
-    /// A record that cannot be read is left out, with a warning.
-    pub async fn unfinished(&self) -> Result<Vec<Record>, TaskError> {
+    /// Ends a task whose record cannot be read, by putting `record` in its place and ending that. What
+    /// was there is kept beside it, for whoever wants to know. Nothing happens where the record can be
+    /// read after all.
+    pub async fn end_damaged(&self, record: &Record, ending: &Ending) -> Result<(), TaskError> {
+        let id = &record.task_id;
+        let name = names::record(id);
+        let Some(found) = self.bucket().get(&name).await? else {
+            return Ok(());
+        };
+        if serde_json::from_slice::<Record>(&found.data).is_ok() {
+            return Ok(());
+        }
+        self.bucket()
+            .put(
+                &names::damaged_record(id),
+                found.data,
+                When::Always,
+                Durability::Synced,
+            )
+            .await?;
+        let last_sequence = chunks::end(self.bucket().as_ref(), id).await?.last_sequence;
+        let mut record = record.clone();
+        end(&mut record, ending, last_sequence, Timestamp::now());
+        let when = When::Matches(found.generation);
+        self.bucket()
+            .put(&name, encode(&record)?, when, Durability::Synced)
+            .await?;
+        self.settle(&record).await
+    }
+
+    /// What is left to do. A payload without a record that is older than a minute was never accepted
+    /// and is deleted.
+    pub async fn unfinished(&self) -> Result<Unfinished, TaskError> {
         let mut objects = BTreeMap::<TaskId, Vec<Entry>>::new();
         for entry in self.everything_below("tasks/").await? {
             match names::task_of_transient(&entry.name) {
@@ -68,14 +107,24 @@ impl Tasks {
                 None => tracing::warn!(name = entry.name, "belongs to no task"),
             }
         }
-        let found: Vec<Option<Record>> = futures::stream::iter(objects)
+        let mut looks = futures::stream::iter(objects)
             .map(|(id, entries)| async move { self.record_or_clean_up(&id, &entries).await })
-            .buffer_unordered(CONCURRENT)
-            .try_collect()
-            .await?;
-        let mut records: Vec<Record> = found.into_iter().flatten().collect();
-        records.sort_by(|a, b| (a.created_at, &a.task_id).cmp(&(b.created_at, &b.task_id)));
-        Ok(records)
+            .buffer_unordered(CONCURRENT);
+        let mut unfinished = Unfinished::default();
+        while let Some(found) = looks.next().await {
+            match found {
+                Ok(record) => unfinished.records.extend(record),
+                Err(TaskError::Damaged { id, detail }) => {
+                    tracing::warn!(task = %id, detail, "an unfinished task has a damaged record");
+                    unfinished.damaged.push(id);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let by_age =
+            |a: &Record, b: &Record| (a.created_at, &a.task_id).cmp(&(b.created_at, &b.task_id));
+        unfinished.records.sort_by(by_age);
+        Ok(unfinished)
     }
 
     async fn record_or_clean_up(
@@ -83,14 +132,8 @@ impl Tasks {
         id: &TaskId,
         objects: &[Entry],
     ) -> Result<Option<Record>, TaskError> {
-        match self.get(id).await {
-            Ok(Some(record)) => return Ok(Some(record)),
-            Ok(None) => {}
-            Err(TaskError::Damaged { detail, .. }) => {
-                tracing::warn!(task = %id, detail, "an unfinished task has a damaged record");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+        if let Some(record) = self.get(id).await? {
+            return Ok(Some(record));
         }
         let now = Timestamp::now();
         let is_old = |entry: &Entry| {

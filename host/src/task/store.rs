@@ -281,7 +281,7 @@ impl Tasks {
     }
 }
 
-fn encode(record: &Record) -> Result<Bytes, TaskError> {
+pub(super) fn encode(record: &Record) -> Result<Bytes, TaskError> {
     serde_json::to_vec_pretty(record)
         .map(Bytes::from)
         .map_err(|error| TaskError::Damaged {
@@ -290,7 +290,7 @@ fn encode(record: &Record) -> Result<Bytes, TaskError> {
         })
 }
 
-fn end(record: &mut Record, ending: &Ending, last_sequence: u64, now: Timestamp) {
+pub(super) fn end(record: &mut Record, ending: &Ending, last_sequence: u64, now: Timestamp) {
     // A clock that was set back does not let a task end before it began.
     let completed_at = now.max(record.started_at.unwrap_or(record.created_at));
     record.status = ending.status;

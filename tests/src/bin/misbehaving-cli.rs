@@ -67,6 +67,11 @@ fn misbehave(
         out.flush().expect("read by the host");
         drop(out);
         result("odd lines were written");
+    } else if prompt.contains("ask the API once") {
+        init();
+        result(&what_came(&exchange(
+            &json!([{"role": "user", "content": prompt}]),
+        )));
     } else if prompt.contains("tell the time") {
         tell_the_time(prompt);
     } else if prompt.contains("ask about calls") {
@@ -162,8 +167,47 @@ fn pass_the_canary(
     result("the canary sang");
 }
 
+/// `200 whole: BODY`, or `200 broken off: BODY` where the body did not come to its end.
+fn what_came(answer: &str) -> String {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    let status = head.split(' ').nth(1).unwrap_or("no answer");
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let (whole, text) = match length {
+        Some(length) => (length == body.len().to_string(), body.to_owned()),
+        // Pieces, each after a line with its length.
+        None => {
+            let pieces = body.split("\r\n").skip(1).step_by(2);
+            (body.ends_with("\r\n0\r\n\r\n"), pieces.collect())
+        }
+    };
+    let whole = if whole { "whole" } else { "broken off" };
+    format!("{status} {whole}: {text}")
+}
+
 /// The tool call in the API's answer, if there is one.
 fn ask_the_api(messages: &Value) -> Option<Value> {
+    let answer = exchange(messages);
+    let events = answer
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let (mut call, mut input) = (None, String::new());
+    for event in events {
+        if event["content_block"]["type"] == "tool_use" {
+            call = Some(event["content_block"].clone());
+        }
+        if let Some(part) = event["delta"]["partial_json"].as_str() {
+            input.push_str(part);
+        }
+    }
+    let mut call = call?;
+    call["input"] = serde_json::from_str(&input).unwrap_or_else(|_| json!({}));
+    Some(call)
+}
+
+/// Puts the conversation to the API; all that came back.
+fn exchange(messages: &Value) -> String {
     let base = std::env::var("ANTHROPIC_BASE_URL").expect("given");
     let address = base
         .trim_start_matches("http://")
@@ -182,24 +226,9 @@ fn ask_the_api(messages: &Value) -> Option<Value> {
     )
     .expect("the broker reads");
     let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .expect("the broker answers");
-    let events = answer
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
-    let (mut call, mut input) = (None, String::new());
-    for event in events {
-        if event["content_block"]["type"] == "tool_use" {
-            call = Some(event["content_block"].clone());
-        }
-        if let Some(part) = event["delta"]["partial_json"].as_str() {
-            input.push_str(part);
-        }
-    }
-    let mut call = call?;
-    call["input"] = serde_json::from_str(&input).unwrap_or_else(|_| json!({}));
-    Some(call)
+    // A connection that breaks is at its end as well.
+    let _ = stream.read_to_string(&mut answer);
+    answer
 }
 
 fn init() {

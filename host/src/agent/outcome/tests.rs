@@ -14,6 +14,10 @@ use crate::admission::PermissionMode;
 use crate::agent::AgentTask;
 use crate::agent::protocol::{Event, Frame, read};
 
+fn judge(evidence: &Evidence) -> AgentEnd {
+    super::judge(evidence, &Redactor::default())
+}
+
 /// A task without anything special.
 pub(in crate::agent) fn task() -> AgentTask {
     AgentTask {
@@ -301,4 +305,28 @@ fn long_texts_are_cut_between_characters() {
     assert!(text.len() <= MOST_RESULT + "…".len() && text.ends_with("€…"));
     let end = without_result(Ended::Code(1), &"ü".repeat(5000));
     assert!(end.error.unwrap().len() <= MOST_ERROR + "…".len());
+}
+
+#[test]
+fn a_secret_across_a_cut_leaves_nothing_of_itself() {
+    const CANARY: &str = "canary-0123456789";
+    let redactor = Redactor::new(&[CANARY.to_owned().into()]);
+    for (most, of_an_error) in [(MOST_ERROR, true), (MOST_RESULT, false)] {
+        for before in most - CANARY.len()..=most {
+            let text = format!("{}{CANARY}{}", ".".repeat(before), "-".repeat(100));
+            let line = json!({"subtype": "success", "is_error": of_an_error, "result": text});
+            let end = super::judge(
+                &Evidence {
+                    result: serde_json::from_value(line).unwrap(),
+                    ended: Some(Ended::Code(0)),
+                    ..Evidence::default()
+                },
+                &redactor,
+            );
+            let told = [end.error, end.summary.result].into_iter().flatten();
+            for told in told {
+                assert!(!told.contains("canary"), "{before}");
+            }
+        }
+    }
 }

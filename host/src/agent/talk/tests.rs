@@ -228,6 +228,37 @@ async fn the_whole_run_has_a_deadline_however_lively_it_is() {
 }
 
 #[tokio::test]
+async fn our_own_absence_is_nobodys_silence_but_counts_for_the_whole_run() {
+    let (task, gate) = (task(), ByName::default());
+    let absence = Duration::from_secs(600);
+    let later = |before: (Instant, Due)| (before.0 + absence, before.1);
+
+    let (mut talk, _written) = open(&task, &gate);
+    for step in [
+        None,
+        Some(frame(json!({"type": "assistant"}))),
+        Some(result()),
+    ] {
+        if let Some(step) = step {
+            talk.hear(step).unwrap();
+        }
+        let before = talk.due();
+        talk.excuse(absence);
+        assert_eq!(talk.due(), later(before));
+    }
+    let (mut talk, _written) = open(&task, &gate);
+    talk.interrupt().unwrap();
+    let before = talk.due();
+    talk.excuse(absence);
+    assert_eq!(talk.due(), later(before));
+
+    let before = talk.started + task.total;
+    talk.excuse(2 * task.total);
+    let whole = Due::Stop(Stop::Total(task.total));
+    assert_eq!(talk.due(), (before, whole));
+}
+
+#[tokio::test]
 async fn tasks_in_the_background_keep_the_input_open_until_their_turn_came() {
     let (task, gate) = (task(), ByName::default());
     let (mut talk, mut written) = open(&task, &gate);

@@ -15,8 +15,8 @@ pub(super) enum Step {
     Write(Vec<u8>),
     /// Waits for [`Stub::proceed`].
     Wait,
-    /// Sends zeros until the connection breaks.
-    Flood,
+    /// Sends so many zeros, unless the connection breaks.
+    Zeros(u64),
     /// Closes with a reset.
     Reset,
     /// Waits for the other side to leave.
@@ -160,13 +160,18 @@ async fn serve(
                     }
                 }
                 Step::Wait => go.acquire().await.unwrap().forget(),
-                Step::Flood => {
-                    let zeros = [0_u8; 16 * 1024];
-                    while stream.write_all(&zeros).await.is_ok() {
+                Step::Zeros(number) => {
+                    let zeros = [0_u8; 64 * 1024];
+                    let mut left = *number;
+                    while left > 0 {
+                        let piece = &zeros[..zeros.len().min(left as usize)];
+                        if stream.write_all(piece).await.is_err() {
+                            return;
+                        }
+                        left -= piece.len() as u64;
                         let order = std::sync::atomic::Ordering::Relaxed;
-                        state.sent.fetch_add(zeros.len() as u64, order);
+                        state.sent.fetch_add(piece.len() as u64, order);
                     }
-                    return;
                 }
                 Step::Reset => {
                     stream.set_zero_linger().unwrap();

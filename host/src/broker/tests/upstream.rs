@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::client::{Client, error, exchange, status};
+use super::client::{Client, PATIENCE, error, exchange, status};
 use super::*;
 
 async fn answered(steps: Vec<Step>) -> (String, Stub, Broker) {
@@ -164,7 +164,7 @@ async fn a_packed_answer_passes_as_it_is() {
 #[tokio::test]
 async fn an_endless_answer_is_not_gathered_for_a_client_that_does_not_read() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-    let stub = Stub::start(vec![Step::Write(head.into()), Step::Flood]).await;
+    let stub = Stub::start(vec![Step::Write(head.into()), Step::Zeros(u64::MAX)]).await;
     let broker = broker(&stub).await;
     let mut client = Client::send(&broker, post(&broker, "/v1/messages", "")).await;
     client.until("\0").await;
@@ -177,4 +177,45 @@ async fn an_endless_answer_is_not_gathered_for_a_client_that_does_not_read() {
     assert!(before < 64 * 1024 * 1024, "{before} bytes were taken");
     drop(client);
     stub.departure().await;
+}
+
+// T07
+#[tokio::test]
+async fn an_answer_of_a_gibibyte_passes_whole_and_is_nowhere_held() {
+    const GIBIBYTE: u64 = 1 << 30;
+    // As JSON, of which the beginning is looked at for its counts.
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {GIBIBYTE}\r\n\r\n"
+    );
+    let stub = Stub::start(vec![Step::Write(head.into()), Step::Zeros(GIBIBYTE)]).await;
+    let broker = broker(&stub).await;
+    let before = resident();
+    let mut client = Client::send(&broker, post(&broker, "/v1/messages", "")).await;
+    let (mut received, mut most) = (0, 0);
+    let mut piece = vec![0; 1 << 20];
+    let reading = async {
+        loop {
+            match client.0.read(&mut piece).await.unwrap() {
+                0 => break,
+                length => received += length as u64,
+            }
+            most = most.max(resident());
+        }
+    };
+    tokio::time::timeout(6 * PATIENCE, reading).await.unwrap();
+    assert!(
+        (GIBIBYTE..GIBIBYTE + 1024).contains(&received),
+        "{received}"
+    );
+    // Other tests run in the same process, so the bound is a generous one.
+    let grown = most.saturating_sub(before);
+    assert!(grown < GIBIBYTE / 4, "{grown} bytes more were in memory");
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
+    kibibytes.parse::<u64>().unwrap() * 1024
 }

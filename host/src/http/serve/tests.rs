@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use nix::sys::socket::getsockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ const LIMITS: Limits = Limits {
     connections: 100,
     header_timeout: Duration::from_secs(60),
     stall: Duration::from_secs(60),
+    dead_peer: DEAD_PEER,
     grace: Duration::from_secs(60),
     agents: None,
 };
@@ -190,4 +192,58 @@ async fn beyond_the_number_of_connections_others_wait_for_a_place() {
     drop(first);
     read_until(&mut second, "hello").await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn the_kernel_is_told_to_look_for_dead_peers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _peer = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let places = Arc::new(Semaphore::new(1));
+    let (stream, _place) = accept(&listener, &places, DEAD_PEER).await.unwrap();
+    assert_eq!(
+        getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(),
+        60_000
+    );
+    assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
+    assert_eq!(getsockopt(&stream, sockopt::TcpKeepIdle).unwrap(), 30);
+    assert_eq!(getsockopt(&stream, sockopt::TcpKeepInterval).unwrap(), 15);
+}
+
+/// In a network of its own, which can be switched off. Only root can make one; everybody else has the
+/// test above.
+#[test]
+fn a_peer_that_vanished_without_a_word_is_noticed_on_a_quiet_stream() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let network = |state: &str| {
+        let mut ip = std::process::Command::new("ip");
+        let ended = ip.args(["link", "set", "lo", state]).status();
+        assert!(ended.unwrap().success());
+    };
+    // A network namespace is a thread's, and so is everything that this runtime opens.
+    let alone = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        network("up");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (router, mut dropped) = streaming(None);
+            let limits = Limits {
+                dead_peer: Duration::from_secs(2),
+                ..LIMITS
+            };
+            let server = Server::start(router, limits).await;
+            let mut stream = server.get("/stream").await;
+            read_until(&mut stream, "first").await;
+            network("down");
+            let noticed = tokio::time::timeout(Duration::from_secs(30), dropped.recv()).await;
+            assert_eq!(noticed, Ok(Some(())));
+        });
+    });
+    alone.join().unwrap();
 }

@@ -167,7 +167,7 @@ async fn whole_task(faulty: &Arc<Faulty>) -> Record {
         }
         // A caller whose request failed may leave a payload for a minute, or a pending task, never
         // a half one that runs.
-        for unfinished in tasks.unfinished().await.unwrap() {
+        for unfinished in tasks.unfinished().await.unwrap().records {
             tasks
                 .finish(&unfinished.task_id, Ending::cancelled())
                 .await
@@ -215,6 +215,6 @@ async fn whole_task(faulty: &Arc<Faulty>) -> Record {
     let last = log.close().await.unwrap();
     while !lease.renew().await.unwrap_or(false) {}
     while tasks.finish(&id, completed(Some(last))).await.is_err() {}
-    assert!(tasks.unfinished().await.unwrap().is_empty());
+    assert!(tasks.unfinished().await.unwrap().records.is_empty());
     tasks.get(&id).await.unwrap().unwrap()
 }

@@ -276,7 +276,7 @@ async fn unfinished_tasks_are_found_oldest_first_and_settled_ones_are_not() {
         true
     };
     tasks.update(&id("b"), fail).await.unwrap();
-    let found = tasks.unfinished().await.unwrap();
+    let found = tasks.unfinished().await.unwrap().records;
     assert_eq!(
         found
             .iter()
@@ -287,7 +287,7 @@ async fn unfinished_tasks_are_found_oldest_first_and_settled_ones_are_not() {
     tasks.settle(&found[1]).await.unwrap();
     tasks.settle(&found[0]).await.unwrap();
     assert_eq!(
-        tasks.unfinished().await.unwrap(),
+        tasks.unfinished().await.unwrap().records,
         found[..1],
         "what is not over is not settled"
     );
@@ -325,7 +325,7 @@ async fn a_payload_that_was_never_accepted_goes_after_a_minute() {
         .unwrap();
     old.set_modified(std::time::SystemTime::now() - Duration::from_secs(61))
         .unwrap();
-    assert!(tasks.unfinished().await.unwrap().is_empty());
+    assert!(tasks.unfinished().await.unwrap().records.is_empty());
     assert_eq!(
         names_below(&tasks, "tasks/").await,
         [names::payload(&id("new"))]
@@ -351,7 +351,9 @@ async fn a_damaged_record_is_an_error_of_its_own_and_spoils_no_list() {
         tasks.get(&id("a")).await,
         Err(TaskError::Damaged { .. })
     ));
-    assert_eq!(tasks.unfinished().await.unwrap().len(), 1);
+    let unfinished = tasks.unfinished().await.unwrap();
+    assert_eq!(unfinished.records.len(), 1);
+    assert_eq!(unfinished.damaged, [id("a")]);
     let page = tasks
         .list(&ListQuery {
             limit: 10,
@@ -473,5 +475,5 @@ async fn a_page_of_an_empty_bucket_is_empty() {
         .await,
         (Vec::new(), None)
     );
-    assert!(tasks.unfinished().await.unwrap().is_empty());
+    assert!(tasks.unfinished().await.unwrap().records.is_empty());
 }
