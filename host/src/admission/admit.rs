@@ -292,6 +292,7 @@ fn admitted(
         logs_path: logs_uri(id.as_str()),
         encrypted_payload_path: names::payload(&id),
         callback_url: request.callback_url.as_ref().map(ToString::to_string),
+        labels: request.labels.clone(),
         metadata: request.metadata.clone(),
         effective,
         plugin_set: revision.to_owned(),

@@ -24,6 +24,7 @@ mod stall;
 mod status;
 mod stream;
 mod submit;
+mod task_query;
 mod tasks;
 
 use std::sync::Arc;

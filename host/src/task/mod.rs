@@ -30,4 +30,4 @@ pub use record::{
 };
 pub(crate) use report::javascript;
 pub use report::report;
-pub use store::{Finished, ListQuery, Page, TaskError, Tasks, Updated};
+pub use store::{Filter, Finished, ListQuery, Page, TaskError, Tasks, Updated};

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{CancelRequest, Ending, Follower, Phase, Record, Status, TaskId, chunks, names};
+use super::{
+    CancelRequest, Ending, Follower, Mode, Phase, Reason, Record, Status, TaskId, chunks, names,
+};
 use crate::bucket::{Bucket, BucketError, Durability, Generation, When};
 
 /// How often [`Tasks::update`] tries.
@@ -52,11 +54,30 @@ pub enum Finished {
     Before(Box<Record>),
 }
 
+/// What a record must be like to be listed: everything that is said here.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Its status.
+    pub status: Option<Status>,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// Which endpoint accepted it.
+    pub mode: Option<Mode>,
+    /// Who called.
+    pub caller: Option<String>,
+    /// Labels that it bears, each with exactly this value.
+    pub labels: Vec<(String, String)>,
+    /// Accepted at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Accepted before this moment.
+    pub until: Option<Timestamp>,
+}
+
 /// Which records to list.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
-    /// Only this status.
-    pub status: Option<Status>,
+    /// Only such.
+    pub filter: Filter,
     /// At most so many.
     pub limit: usize,
     /// [`Page::next`] of the page before.

@@ -7,6 +7,7 @@
 
 mod faults;
 mod lease;
+mod lists;
 mod log;
 mod records;
 mod reports;
@@ -44,6 +45,7 @@ fn record(task: &str) -> Record {
         logs_path: format!("file:///bucket/sessions/{task}/"),
         encrypted_payload_path: names::payload(&id(task)),
         callback_url: None,
+        labels: Default::default(),
         metadata: None,
         effective: Map::new(),
         plugin_set: "1".to_owned(),
