@@ -5,12 +5,15 @@
 mod attacks;
 mod cancel;
 mod crashes;
+mod deliveries;
+mod files;
 mod first_task;
 mod gate;
 mod health;
 mod limits;
 mod plugins;
 mod queue;
+mod repeats;
 mod requests;
 mod secrets;
 mod settings;

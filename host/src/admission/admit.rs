@@ -286,6 +286,7 @@ fn admitted(
         execution_mode: mode,
         caller: caller.to_owned(),
         created_at,
+        idempotency: None,
         started_at: None,
         completed_at: None,
         cancelled_at: None,

@@ -52,6 +52,25 @@ pub fn outbox(id: &TaskId) -> String {
     format!("outbox/{id}.json")
 }
 
+/// Entries that tell the days of keys.
+pub(super) const IDEMPOTENCY_DAYS: &str = "idempotency/days/";
+
+/// `idempotency/keys/{key}`
+pub(super) fn idempotency_key(key: &str) -> String {
+    format!("idempotency/keys/{key}")
+}
+
+/// `idempotency/days/{yyyy-mm-dd}/{key}`, by UTC.
+pub(super) fn idempotency_day(day: Date, key: &str) -> String {
+    format!("{IDEMPOTENCY_DAYS}{day}/{key}")
+}
+
+/// The day and the key of an entry below `idempotency/days/`.
+pub(super) fn key_of_day(name: &str) -> Option<(Date, &str)> {
+    let (day, key) = name.strip_prefix(IDEMPOTENCY_DAYS)?.split_once('/')?;
+    Some((day.parse().ok()?, key))
+}
+
 /// The first sequence number of a chunk, by its full name; none where the name is no chunk's.
 pub(super) fn first_of(chunk: &str) -> Option<u64> {
     let (_, name) = chunk.rsplit_once('/')?;

@@ -240,6 +240,9 @@ pub struct Record {
     pub caller: String,
     /// Accepted at.
     pub created_at: Timestamp,
+    /// The hash of the caller's `Idempotency-Key`, where it sent one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idempotency: Option<String>,
     /// A job took it at.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub started_at: Option<Timestamp>,

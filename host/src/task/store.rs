@@ -115,11 +115,26 @@ impl Tasks {
     ///
     /// An id is taken where a payload or a record has it; nothing of the task that has it is touched.
     pub async fn create(&self, record: &Record, payload: Bytes) -> Result<(), TaskError> {
+        self.create_where(record, payload, When::Absent).await
+    }
+
+    /// The same for an id that was made up here, for this very request, by somebody who may have died
+    /// between payload and record, or may be about it just now: then either's payload is right.
+    pub async fn create_again(&self, record: &Record, payload: Bytes) -> Result<(), TaskError> {
+        self.create_where(record, payload, When::Always).await
+    }
+
+    async fn create_where(
+        &self,
+        record: &Record,
+        payload: Bytes,
+        payload_when: When,
+    ) -> Result<(), TaskError> {
         let id = &record.task_id;
         let payload_name = names::payload(id);
         let stored = match self
             .bucket
-            .put(&payload_name, payload, When::Absent, Durability::Synced)
+            .put(&payload_name, payload, payload_when, Durability::Synced)
             .await
         {
             Err(BucketError::Conflict(_)) => return Err(TaskError::Taken(id.clone())),
@@ -138,10 +153,18 @@ impl Tasks {
         {
             Ok(_) => {}
             Err(BucketError::Conflict(_)) => {
-                // A task that is over keeps its record, and only that.
-                self.bucket
-                    .delete(&payload_name, When::Matches(stored))
-                    .await?;
+                // A task that is over keeps its record, and only that. One that is not lives by the
+                // payload that took the place of its own.
+                let lives = payload_when == When::Always
+                    && self
+                        .get(id)
+                        .await?
+                        .is_some_and(|record| !record.status.is_terminal());
+                if !lives {
+                    self.bucket
+                        .delete(&payload_name, When::Matches(stored))
+                        .await?;
+                }
                 return Err(TaskError::Taken(id.clone()));
             }
             Err(failure) => return self.was_stored_after_all(record, failure, stored).await,

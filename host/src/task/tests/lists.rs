@@ -44,11 +44,15 @@ async fn every_filter_selects_and_all_of_them_must_hold() {
     let tasks = Tasks::new(bucket(&directory));
     add(&tasks, "plain", |_| {}).await;
     add(&tasks, "labelled", |record| {
-        record.labels.extend([label("team", "a"), label("run", "7")]);
+        record
+            .labels
+            .extend([label("team", "a"), label("run", "7")]);
     })
     .await;
     add(&tasks, "other-team", |record| {
-        record.labels.extend([label("team", "b"), label("run", "7")]);
+        record
+            .labels
+            .extend([label("team", "b"), label("run", "7")]);
         record.execution_mode = Mode::Sync;
         record.caller = "key-1".to_owned();
     })
@@ -120,7 +124,10 @@ async fn a_span_of_time_holds_its_beginning_and_not_its_end() {
         (midnight, &["before"][..]),
         (midnight + 1.nanosecond(), &["midnight", "before"]),
         (midnight + 1.millisecond(), &["midnight", "before"]),
-        (midnight + 13.hours(), &["noon", "after", "midnight", "before"]),
+        (
+            midnight + 13.hours(),
+            &["noon", "after", "midnight", "before"],
+        ),
         (midnight - 48.hours(), &[]),
     ] {
         assert_eq!(within(None, Some(at)).await, expected, "{at}");

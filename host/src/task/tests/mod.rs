@@ -5,6 +5,7 @@
     clippy::indexing_slicing
 )]
 
+mod claims;
 mod faults;
 mod lease;
 mod lists;
@@ -39,6 +40,7 @@ fn record(task: &str) -> Record {
         execution_mode: Mode::Async,
         caller: "anonymous".to_owned(),
         created_at: Timestamp::now(),
+        idempotency: None,
         started_at: None,
         completed_at: None,
         cancelled_at: None,
