@@ -13,12 +13,12 @@ use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
 use crate::envelope::local::LocalKey;
 use crate::envelope::{Envelope, EnvelopeError};
-use crate::http::{ClaudeCli, Presence, StorageProbe, needs_follower};
+use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
 use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
 use crate::outbound::{Forbidden, Outbound};
 use crate::plugin::Plugins;
-use crate::task::{TaskError, TaskId, Tasks};
+use crate::task::{TaskError, TaskId, Tasks, keep_removing_old_claims};
 use crate::webhook::{self, Courier, SecretError};
 
 /// All parts of a running gateway.
@@ -44,6 +44,8 @@ pub struct App {
     pub isolation: Isolation,
     /// Who follows which task.
     pub presence: Presence,
+    /// Requests under one idempotency key, one after another.
+    pub turns: Arc<Turns>,
     /// Whether the bucket takes writes.
     pub storage: StorageProbe,
     /// The agent's CLI, for `/health`.
@@ -118,11 +120,17 @@ impl App {
             presence.expect(&record.task_id);
         }
         tokio::spawn(end_abandoned(Arc::clone(&dispatcher), abandoned));
+        let stopping = CancellationToken::new();
+        tokio::spawn({
+            let (tasks, stopping) = (tasks.clone(), stopping.clone());
+            stopping.run_until_cancelled_owned(keep_removing_old_claims(tasks))
+        });
 
         Ok(Arc::new(Self {
             storage: StorageProbe::new(bucket),
             claude: ClaudeCli::new(config.agent.claude_bin.clone()),
-            stopping: CancellationToken::new(),
+            stopping,
+            turns: Arc::default(),
             config,
             tasks,
             envelope,

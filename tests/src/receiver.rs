@@ -48,6 +48,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// In the place of a status: no answer, for ever.
+    pub const HANGS: u16 = 0;
+
     /// Answers 200, or first with `answers`, one after another.
     pub async fn start(answers: impl IntoIterator<Item = u16>) -> Self {
         let shared = Arc::new(Mutex::new(Shared {
@@ -88,8 +91,13 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
-    let mut shared = shared.lock().expect("no test panics while it holds this");
-    shared.deliveries.push(Delivery { headers, body });
-    let answer = shared.answers.pop_front().unwrap_or(200);
+    let answer = {
+        let mut shared = shared.lock().expect("no test panics while it holds this");
+        shared.deliveries.push(Delivery { headers, body });
+        shared.answers.pop_front().unwrap_or(200)
+    };
+    if answer == Receiver::HANGS {
+        std::future::pending::<()>().await;
+    }
     StatusCode::from_u16(answer).expect("a valid status")
 }

@@ -73,6 +73,12 @@ impl Payload {
         let callback_url = self.request.get("callbackUrl").and_then(Value::as_str);
         let metadata = self.request.get("metadata").and_then(Value::as_object);
         let detach = self.request.get("detach").and_then(Value::as_bool);
+        let labels = self.request.get("labels").and_then(Value::as_object);
+        let labels = labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect();
         Record {
             status: Status::Pending,
             phase: Phase::Queued,
@@ -80,6 +86,7 @@ impl Payload {
             execution_mode: self.mode,
             caller: self.caller.clone(),
             created_at: self.created_at,
+            idempotency: None,
             started_at: None,
             completed_at: None,
             cancelled_at: None,
@@ -88,6 +95,7 @@ impl Payload {
             callback_url: callback_url
                 .and_then(|url| url::Url::parse(url).ok())
                 .map(String::from),
+            labels,
             metadata: metadata.cloned(),
             effective,
             plugin_set: self.plugin_set.clone(),

@@ -119,7 +119,7 @@ pub(super) static FIELDS: [Field; 38] = [
         .shown()
         .not_yet(),
     field("outputSchema", Kind::Object(nested::output_schema)).not_yet(),
-    field("labels", Kind::Object(nested::labels)).not_yet(),
+    field("labels", Kind::Object(nested::labels)),
     field("callbackUrl", Kind::Text(2048, forms::callback_url))
         .fixed()
         .only(

@@ -325,13 +325,31 @@ async fn a_download_streams_what_was_uploaded(one: &dyn Bucket, two: &dyn Bucket
         .await
         .unwrap();
     assert_eq!(uploaded.sha256, hex::encode(Sha256::digest(&content)));
-    let (size, mut reader) = two.download("download/dir/a.bin").await.unwrap().unwrap();
+    let (size, mut reader) = two
+        .download("download/dir/a.bin", 0)
+        .await
+        .unwrap()
+        .unwrap();
     let mut back = Vec::new();
     reader.read_to_end(&mut back).await.unwrap();
     assert_eq!(size, uploaded.size);
     assert!(back == content);
-    assert!(two.download("download/dir/b.bin").await.unwrap().is_none());
-    assert!(two.download("download/dir").await.unwrap().is_none());
+    for from in [1, 3_999_999, 4_000_000, u64::MAX] {
+        let found = two.download("download/dir/a.bin", from).await;
+        // Far behind the end a storage may also refuse.
+        let Ok(Some((size, mut reader))) = found else {
+            assert_eq!(from, u64::MAX, "{from}");
+            continue;
+        };
+        let mut part = Vec::new();
+        reader.read_to_end(&mut part).await.unwrap();
+        assert_eq!(size, uploaded.size);
+        let from = usize::try_from(from).unwrap().min(content.len());
+        assert!(part == content[from..], "{from}");
+    }
+    let absent = two.download("download/dir/b.bin", 0).await;
+    assert!(absent.unwrap().is_none());
+    assert!(two.download("download/dir", 0).await.unwrap().is_none());
 }
 
 async fn names_that_are_none_are_refused(bucket: &dyn Bucket) {
@@ -342,7 +360,7 @@ async fn names_that_are_none_are_refused(bucket: &dyn Bucket) {
             bucket.delete(name, When::Always).await.err(),
             bucket.append(name, Bytes::new()).await.err(),
             bucket.upload(name, file_of(b""), 1).await.err(),
-            bucket.download(name).await.err(),
+            bucket.download(name, 0).await.err(),
         ];
         for error in refused {
             assert!(

@@ -147,8 +147,9 @@ pub trait Bucket: fmt::Debug + Send + Sync {
     /// [`BucketError::TooLarge`] and leaves nothing behind.
     async fn upload(&self, name: &str, file: tokio::fs::File, limit: u64) -> Result<Uploaded>;
 
-    /// A stream over the object for a download, with its size; none where it is absent.
-    async fn download(&self, name: &str) -> Result<Option<(u64, Reader)>>;
+    /// A stream over the object from its byte `from` to its end, with the size of the whole; none where
+    /// it is absent.
+    async fn download(&self, name: &str, from: u64) -> Result<Option<(u64, Reader)>>;
 
     /// Where an operator finds the name: `gs://…` or `file://…`. A prefix ends in `/`.
     fn uri(&self, name: &str) -> String;

@@ -23,7 +23,12 @@ pub(super) fn router() -> Router<Arc<App>> {
 async fn decisions(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Problem> {
     tasks::record(&app, &id).await?;
     // A running task's file grows, so its length is not told.
-    let body = match app.tasks.bucket().download(&names::decisions(&id)).await? {
+    let body = match app
+        .tasks
+        .bucket()
+        .download(&names::decisions(&id), 0)
+        .await?
+    {
         Some((_, reader)) => Body::from_stream(ReaderStream::new(reader)),
         None => Body::empty(),
     };

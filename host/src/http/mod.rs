@@ -9,13 +9,16 @@ mod body;
 mod cancel;
 mod claude;
 mod decisions;
+mod deliveries;
 mod events;
 mod health;
 mod id;
+mod idempotency;
 mod peer;
 mod plugins;
 mod presence;
 mod problem;
+mod range;
 mod run;
 mod run_async;
 mod serve;
@@ -24,6 +27,7 @@ mod stall;
 mod status;
 mod stream;
 mod submit;
+mod task_query;
 mod tasks;
 
 use std::sync::Arc;
@@ -34,6 +38,7 @@ use crate::app::App;
 
 pub use claude::ClaudeCli;
 pub use health::StorageProbe;
+pub use idempotency::Turns;
 pub use presence::Presence;
 pub use problem::{CODES, Problem};
 pub use serve::serve;
@@ -50,6 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(events::router())
         .merge(decisions::router())
         .merge(artifacts::router())
+        .merge(deliveries::router())
         .merge(plugins::router())
         .fallback(problem::not_found)
         .layer(middleware::from_fn_with_state(

@@ -55,6 +55,11 @@ codes! {
     TASK_NOT_FOUND = NOT_FOUND "task-not-found",
     TASK_OVER = CONFLICT "task-over",
     TASK_EXISTS = CONFLICT "task-exists",
+    INVALID_IDEMPOTENCY_KEY = BAD_REQUEST "invalid-idempotency-key",
+    IDEMPOTENCY_CONFLICT = CONFLICT "idempotency-conflict",
+    DELIVERY_NOT_FOUND = NOT_FOUND "delivery-not-found",
+    DELIVERY_UNDER_WAY = CONFLICT "delivery-under-way",
+    INVALID_RANGE = RANGE_NOT_SATISFIABLE "invalid-range",
     ARTIFACT_NOT_FOUND = NOT_FOUND "artifact-not-found",
     QUEUE_FULL = TOO_MANY_REQUESTS "queue-full",
     PLUGINS_NOT_READY = SERVICE_UNAVAILABLE "plugins-not-ready",
@@ -111,6 +116,14 @@ impl Problem {
     pub(super) fn at(self, field: &str) -> Self {
         Self {
             field: Some(field.to_owned()),
+            ..self
+        }
+    }
+
+    /// When it is worth another try.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
             ..self
         }
     }

@@ -7,35 +7,41 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::stream::X_TASK_ID;
 use super::{status, submit};
 use crate::app::App;
-use crate::task::{Mode, javascript};
+use crate::task::{Mode, Record, javascript};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/run-async", post(run_async))
 }
 
 async fn run_async(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let record = submit::accept(&app, request, Mode::Async).await?.record;
+    let accepted = submit::accept(&app, request, Mode::Async).await?;
+    let id = &accepted.record.task_id;
+    let headers = [
+        (header::LOCATION, format!("/tasks/{id}")),
+        (X_TASK_ID, id.to_string()),
+    ];
+    Ok((StatusCode::ACCEPTED, headers, Json(accepted.answer)).into_response())
+}
+
+/// Of a task that was just accepted.
+pub(super) fn answer(record: &Record) -> Value {
     let mut body = json!({
         "taskId": record.task_id,
         "status": record.status,
         "logsPath": record.logs_path,
         "createdAt": javascript(record.created_at),
-        "executionName": status::execution_name(&record),
+        "executionName": status::execution_name(record),
     });
     if let Some(fields) = body.as_object_mut()
         && !record.warnings.is_empty()
     {
         fields.insert("warnings".to_owned(), json!(record.warnings));
     }
-    let headers = [
-        (header::LOCATION, format!("/tasks/{}", record.task_id)),
-        (X_TASK_ID, record.task_id.to_string()),
-    ];
-    Ok((StatusCode::ACCEPTED, headers, Json(body)).into_response())
+    body
 }

@@ -1,27 +1,46 @@
 //! From a request to a task in the line: what `/run` and `/run-async` have in common.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::Request;
 use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::access::Caller;
-use super::body;
+use super::idempotency::Key;
 use super::presence::Follower;
 use super::problem::{
-    CALLBACK_FORBIDDEN, PLUGINS_NOT_READY, Problem, REPOSITORY_FORBIDDEN, SHUTTING_DOWN,
+    CALLBACK_FORBIDDEN, IDEMPOTENCY_CONFLICT, PLUGINS_NOT_READY, Problem, REPOSITORY_FORBIDDEN,
+    SHUTTING_DOWN, STORAGE_UNAVAILABLE,
 };
+use super::{body, run_async};
 use crate::app::App;
+use crate::bucket::Generation;
 use crate::envelope::Purpose;
 use crate::git::RepositoryUrl;
 use crate::plugin::DecisionLog;
-use crate::task::{Mode, Record, TaskId, names};
+use crate::task::{Claim, Mode, Record, TaskError, TaskId, names};
 
-/// A task that will run, and the presence of whoever asked for it, where that matters.
+/// How often a request looks again because another one under its key was faster.
+const TRIES: u32 = 5;
+
+/// A task that will run or has run, and the presence of whoever asked for it, where that matters.
 pub(super) struct Accepted {
     pub(super) record: Record,
+    /// What `/run-async` says: the same at every repetition of the request.
+    pub(super) answer: Value,
     pub(super) follower: Option<Follower>,
+}
+
+/// A request that was read, and who sent it.
+struct Submitted {
+    app: Arc<App>,
+    body: Bytes,
+    caller: Caller,
+    mode: Mode,
 }
 
 /// Reads, checks, seals, stores and queues, in this order: nothing is stored that was not found good
@@ -50,69 +69,200 @@ pub(super) async fn accept(
         .get::<Caller>()
         .cloned()
         .ok_or_else(|| Problem::internal("no caller"))?;
+    let key = Key::of(&parts.headers, &caller.0, mode, &body)?;
+    let submitted = Submitted {
+        app: Arc::clone(app),
+        body,
+        caller,
+        mode,
+    };
+    let accepted = async move {
+        match key {
+            Some(key) => submitted.once(&key).await,
+            None => submitted.make(None).await?.ok_or_else(contended),
+        }
+    };
     // In a task of its own: a caller who hangs up in the middle leaves no task that is half accepted.
-    let queued = tokio::spawn(queue(Arc::clone(app), body, caller, mode).in_current_span()).await;
-    queued.map_err(Problem::internal)?
+    let accepted = tokio::spawn(accepted.in_current_span()).await;
+    accepted.map_err(Problem::internal)?
 }
 
-async fn queue(
-    app: Arc<App>,
-    body: Bytes,
-    caller: Caller,
-    mode: Mode,
-) -> Result<Accepted, Problem> {
-    let place = app.dispatcher.reserve()?;
-    let plugins = app.plugins.active().ok_or_else(|| {
-        let problem = Problem::new(
-            PLUGINS_NOT_READY,
-            "No plugin set is active; an operator must mend it",
-        );
-        match app.plugins.last_error() {
-            Some(error) => problem.because(error),
-            None => problem,
+/// What a request under an idempotency key has found of earlier ones.
+struct Repeated<'a> {
+    key: &'a Key,
+    /// Announced, and not carried out: its maker died or was refused in between, or is about it.
+    announced: Option<Claim>,
+    /// Of the claim that stands there.
+    generation: Option<Generation>,
+}
+
+impl Submitted {
+    /// The task of this key: the one that an earlier request made, else a new one.
+    async fn once(&self, key: &Key) -> Result<Accepted, Problem> {
+        let _turn = self.app.turns.take(&key.hash).await;
+        let tasks = &self.app.tasks;
+        for _ in 0..TRIES {
+            let found = tasks.claim(&key.hash).await?;
+            let generation = found.as_ref().map(|(_, generation)| *generation);
+            let announced = found
+                .map(|(claim, _)| claim)
+                .filter(|claim| !claim.is_over(Timestamp::now()));
+            if let Some(claim) = &announced {
+                if claim.fingerprint != key.fingerprint {
+                    let error = "This Idempotency-Key was used for another request within 24 hours";
+                    return Err(Problem::new(IDEMPOTENCY_CONFLICT, error));
+                }
+                if let Some(record) = tasks.get(&claim.task_id).await?
+                    && claim.announced(&key.hash, &record)
+                {
+                    return Ok(self.accepted(record, claim.answer.clone()));
+                }
+            }
+            let repeated = Repeated {
+                key,
+                announced,
+                generation,
+            };
+            if let Some(accepted) = self.make(Some(repeated)).await? {
+                return Ok(accepted);
+            }
         }
-    })?;
-    let draft = app.admission.check(&body, mode)?;
-    if let Some(url) = &draft.request.callback_url {
-        app.outbound.check(url).map_err(|forbidden| {
-            Problem::new(CALLBACK_FORBIDDEN, forbidden.to_string()).at("callbackUrl")
-        })?;
+        Err(contended())
     }
-    if let Some(repository) = &draft.request.git_repo
-        && let Ok(url) = RepositoryUrl::parse(repository)
-    {
-        app.outbound
-            .check_host(&url.host, url.port())
-            .map_err(|forbidden| {
+
+    /// Makes the task. None where somebody else was faster under the same key.
+    async fn make(&self, repeated: Option<Repeated<'_>>) -> Result<Option<Accepted>, Problem> {
+        let app = &self.app;
+        let place = app.dispatcher.reserve()?;
+        let plugins = app.plugins.active().ok_or_else(|| {
+            let problem = Problem::new(
+                PLUGINS_NOT_READY,
+                "No plugin set is active; an operator must mend it",
+            );
+            match app.plugins.last_error() {
+                Some(error) => problem.because(error),
+                None => problem,
+            }
+        })?;
+        let mut draft = app.admission.check(&self.body, self.mode)?;
+        if let Some(url) = &draft.request.callback_url {
+            app.outbound.check(url).map_err(|forbidden| {
+                Problem::new(CALLBACK_FORBIDDEN, forbidden.to_string()).at("callbackUrl")
+            })?;
+        }
+        if let Some(repository) = &draft.request.git_repo
+            && let Ok(url) = RepositoryUrl::parse(repository)
+        {
+            let judged = app.outbound.check_host(&url.host, url.port());
+            judged.map_err(|forbidden| {
                 Problem::new(REPOSITORY_FORBIDDEN, forbidden.to_string()).at("gitRepo")
             })?;
+        }
+        let announced = repeated.as_ref().and_then(|it| it.announced.as_ref());
+        // Whoever carries out a claim makes the very task that it announced.
+        let id_is_ours = announced.is_some() && draft.request.task_id.is_none();
+        if let Some(claim) = announced {
+            draft.request.task_id = Some(claim.task_id.clone());
+        }
+        let admitted = app
+            .admission
+            .admit(draft, &self.caller.0, &plugins, |id| logs_uri(app, id))
+            .await?;
+        let mut record = admitted.record;
+        if let Some(claim) = announced {
+            record.created_at = claim.created_at;
+        }
+        record.idempotency = repeated.as_ref().map(|it| it.key.hash.clone());
+        let id = record.task_id.clone();
+        let sealed: Bytes = app
+            .envelope
+            .seal(Purpose::TaskPayload, &id, &admitted.payload)
+            .await?
+            .into();
+        let mut answer = run_async::answer(&record);
+        let mut claimed = None;
+        if let Some(repeated) = &repeated {
+            match &repeated.announced {
+                Some(claim) => {
+                    answer = claim.answer.clone();
+                    claimed = repeated.generation;
+                }
+                None => {
+                    let claim = Claim {
+                        fingerprint: repeated.key.fingerprint.clone(),
+                        task_id: id.clone(),
+                        created_at: record.created_at,
+                        answer: answer.clone(),
+                    };
+                    let before = repeated.generation;
+                    claimed = app.tasks.stake(&repeated.key.hash, &claim, before).await?;
+                    if claimed.is_none() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let created = if id_is_ours {
+            app.tasks.create_again(&record, sealed).await
+        } else {
+            app.tasks.create(&record, sealed).await
+        };
+        match (created, &repeated, claimed) {
+            (Err(TaskError::Taken(id)), Some(repeated), Some(claimed)) => {
+                return self.taken(&id, repeated.key, claimed).await;
+            }
+            (created, ..) => created?,
+        }
+        // From here on the task exists, and whatever goes wrong must not keep it out of the line.
+        let decisions = DecisionLog::open(
+            Arc::clone(app.tasks.bucket()),
+            &id,
+            app.config.plugins.max_decisions,
+        );
+        decisions.add(&admitted.decisions);
+        // Closed before the job may start: the file has one writer at a time.
+        if let Err(error) = decisions.close().await {
+            tracing::warn!(task = %id, %error, "the validators' decisions cannot be kept");
+        }
+        let accepted = self.accepted(record, answer);
+        tracing::info!(task = %id, mode = ?self.mode, caller = self.caller.0, "accepted a task");
+        app.dispatcher.submit(place, id);
+        Ok(Some(accepted))
     }
-    let admitted = app
-        .admission
-        .admit(draft, &caller.0, &plugins, |id| logs_uri(&app, id))
-        .await?;
-    let record = admitted.record;
-    let id = record.task_id.clone();
-    let sealed = app
-        .envelope
-        .seal(Purpose::TaskPayload, &id, &admitted.payload)
-        .await?;
-    app.tasks.create(&record, sealed.into()).await?;
-    // From here on the task exists, and whatever goes wrong must not keep it out of the line.
-    let decisions = DecisionLog::open(
-        Arc::clone(app.tasks.bucket()),
-        &id,
-        app.config.plugins.max_decisions,
-    );
-    decisions.add(&admitted.decisions);
-    // Closed before the job may start: the file has one writer at a time.
-    if let Err(error) = decisions.close().await {
-        tracing::warn!(task = %id, %error, "the validators' decisions cannot be kept");
+
+    /// The id of a claimed task was taken: by the same request through another gateway, which is none
+    /// but good, or by another request, which leaves the key to whoever comes next.
+    async fn taken(
+        &self,
+        id: &TaskId,
+        key: &Key,
+        claimed: Generation,
+    ) -> Result<Option<Accepted>, Problem> {
+        match self.app.tasks.get(id).await? {
+            Some(record) if record.idempotency.as_deref() == Some(&key.hash) => Ok(None),
+            Some(_) => {
+                self.app.tasks.unclaim(&key.hash, claimed).await?;
+                Err(TaskError::Taken(id.clone()).into())
+            }
+            // A payload without a record: of somebody who is about it, or who died, which shows.
+            None => Err(contended()),
+        }
     }
-    let follower = needs_follower(&record).then(|| app.presence.follow(&id));
-    tracing::info!(task = %id, mode = ?mode, caller = caller.0, "accepted a task");
-    app.dispatcher.submit(place, id);
-    Ok(Accepted { record, follower })
+
+    fn accepted(&self, record: Record, answer: Value) -> Accepted {
+        let follower = needs_follower(&record).then(|| self.app.presence.follow(&record.task_id));
+        Accepted {
+            record,
+            answer,
+            follower,
+        }
+    }
+}
+
+/// Somebody else is about the same request, or died over it; what it left is removed after a minute.
+fn contended() -> Problem {
+    let error = "The same request is being taken elsewhere, or broke off; try again later";
+    Problem::new(STORAGE_UNAVAILABLE, error).after(Duration::from_secs(60))
 }
 
 /// Whether the task ends when nobody follows it.

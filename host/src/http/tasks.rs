@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::id::Id;
-use super::problem::{INVALID_QUERY, Problem, unknown_task};
+use super::problem::{Problem, unknown_task};
+use super::task_query;
 use crate::app::App;
-use crate::task::{ListQuery, Record, Status, TaskId, report};
-
-const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 200;
+use crate::task::{Record, TaskId, report};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -23,32 +19,11 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/tasks/{id}", get(one))
 }
 
-#[derive(Deserialize)]
-struct Params {
-    status: Option<Status>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
 async fn list(
     State(app): State<Arc<App>>,
-    params: Result<Query<Params>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
-    let refused = || {
-        let error =
-            "status must be pending, running, completed, failed or cancelled; limit 1 to 200";
-        Problem::new(INVALID_QUERY, error)
-    };
-    let Query(params) = params.map_err(|_| refused())?;
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(refused());
-    }
-    let query = ListQuery {
-        status: params.status,
-        limit,
-        cursor: params.cursor,
-    };
+    let query = task_query::read(query.as_deref().unwrap_or_default())?;
     let page = app.tasks.list(&query).await?;
     let tasks = page.tasks.iter().map(view).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(match page.next {

@@ -7,7 +7,10 @@
     clippy::indexing_slicing
 )]
 
+mod files;
 mod gateway;
+mod repeats;
+mod reports;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -213,40 +216,6 @@ async fn an_accepted_task_can_be_looked_at_from_every_side_until_and_after_its_e
     )
     .await;
     assert_eq!(over["status"], json!("failed"));
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn a_kept_file_is_a_download_that_no_browser_takes_for_a_page() {
-    let gateway = Gateway::start(DIES, &[]).await;
-    gateway.post("/run-async", &async_task("t1")).await;
-    let name = format!("{}out/a b.html", names::artifacts(&"t1".parse().unwrap()));
-    let (always, synced) = (
-        crate::bucket::When::Always,
-        crate::bucket::Durability::Synced,
-    );
-    gateway
-        .app
-        .tasks
-        .bucket()
-        .put(&name, "<p>".into(), always, synced)
-        .await
-        .unwrap();
-    let kept: Value = gateway
-        .get("/tasks/t1/artifacts")
-        .await
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        kept,
-        json!({ "artifacts": [{ "path": "out/a b.html", "sizeBytes": 3 }] })
-    );
-    let file = gateway.get("/tasks/t1/artifacts/out/a%20b.html").await;
-    assert_eq!(file.headers()["content-type"], "application/octet-stream");
-    assert_eq!(file.headers()["content-disposition"], "attachment");
-    assert_eq!(file.headers()["x-content-type-options"], "nosniff");
-    assert_eq!(file.text().await.unwrap(), "<p>");
     gateway.stop().await;
 }
 

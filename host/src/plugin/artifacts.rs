@@ -85,6 +85,10 @@ impl Artifacts {
         let file = tokio::task::spawn_blocking(move || workspace.file(&wanted))
             .await
             .unwrap_or_else(|_| Err(Failure::new("io", "the file could not be opened")))?;
+        // What is too large already is not read; what grows is ended by the bucket.
+        if file.metadata().is_ok_and(|it| it.len() > self.max_size) {
+            return Err(too_large(self.max_size));
+        }
         let place = self.take_place()?;
         let file = tokio::fs::File::from_std(file);
         let uploaded = self
@@ -307,6 +311,51 @@ mod tests {
                 .code,
             "bad-path"
         );
+        assert!(bucket.names().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_prefix_that_looks_like_another_place_is_a_folder_of_the_tasks_own() {
+        let (_directory, bucket, artifacts) = artifacts(100, 10);
+        for prefix in [
+            "sessions/other",
+            "tasks/other/payload.enc",
+            "files/other/",
+            "/",
+        ] {
+            artifacts
+                .upload("out/report.json", Some(prefix))
+                .await
+                .unwrap();
+        }
+        assert_eq!(
+            bucket.names(),
+            [
+                "files/t1/files/other/out/report.json",
+                "files/t1/out/report.json",
+                "files/t1/sessions/other/out/report.json",
+                "files/t1/tasks/other/payload.enc/out/report.json",
+            ]
+        );
+        for prefix in ["x".repeat(1025), "a\u{7f}".to_owned(), "a\0".to_owned()] {
+            let failure = artifacts
+                .upload("out/report.json", Some(&prefix))
+                .await
+                .unwrap_err();
+            assert_eq!(failure.code, "bad-path");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_huge_file_is_refused_by_its_size_and_not_read() {
+        let (directory, bucket, artifacts) = artifacts(100 << 20, 10);
+        let huge = std::fs::File::create(directory.path().join("huge")).unwrap();
+        huge.set_len(10 << 30).unwrap();
+        let started = std::time::Instant::now();
+        let failure = artifacts.upload("huge", None).await.unwrap_err();
+        assert_eq!(failure.code, "too-large");
+        // Reading it would take seconds.
+        assert!(started.elapsed() < std::time::Duration::from_secs(1));
         assert!(bucket.names().is_empty());
     }
 

@@ -132,7 +132,7 @@ impl Bucket for MemoryBucket {
         Ok(Uploaded { size, sha256 })
     }
 
-    async fn download(&self, _: &str) -> Result<Option<(u64, Reader)>> {
+    async fn download(&self, _: &str, _: u64) -> Result<Option<(u64, Reader)>> {
         Ok(None)
     }
 

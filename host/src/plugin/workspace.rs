@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -94,10 +94,21 @@ impl Workspace {
             self.below(Path::new(path), flags)
                 .map_err(|error| refused(path, error))?,
         );
-        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        regular
-            .then_some(file)
-            .ok_or_else(|| Failure::new("not-a-file", format!("`{path}` is no regular file")))
+        let metadata = file.metadata().ok().filter(|metadata| metadata.is_file());
+        let metadata = metadata
+            .ok_or_else(|| Failure::new("not-a-file", format!("`{path}` is no regular file")))?;
+        if metadata.nlink() > 1 && Some(metadata.uid()) != self.owner() {
+            // No link is followed to get here, but a second name for somebody's file is no link. The
+            // kernel refuses such names only where fs.protected_hardlinks is set.
+            let message = format!("`{path}` is a second name of somebody else's file");
+            return Err(Failure::new("no-access", message));
+        }
+        Ok(file)
+    }
+
+    fn owner(&self) -> Option<u32> {
+        let root = rustix::fs::fstat(self.root.as_fd());
+        root.map(|root| root.st_uid).ok()
     }
 
     fn below(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -223,6 +234,8 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|_| Err(Failure::new("io", "the search broke off")))
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]

@@ -5,13 +5,13 @@
 //! short, even empty, and still name a next one.
 
 use futures::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{ListQuery, Page, Record, TaskError, Tasks, names};
+use super::{Filter, ListQuery, Page, Record, TaskError, Tasks, names};
 use crate::bucket::Entry;
 
-/// Records looked at for one page, where a status is asked for that few have.
+/// Records looked at for one page, where something is asked for that few have.
 const RECORDS_LIMIT: usize = 1000;
 /// Days looked at for one page.
 const DAYS_LIMIT: usize = 100;
@@ -45,12 +45,77 @@ impl Place {
         Some(Self { day, after })
     }
 
+    /// Where a list begins that holds nothing accepted at `until` or later.
+    fn before(until: Option<Timestamp>) -> Self {
+        let Some(until) = until else {
+            // The clock of whoever created a task may be ahead of ours.
+            let day = names::day_of(Timestamp::now()).saturating_add(jiff::Span::new().days(1));
+            return Self { day, after: None };
+        };
+        // Names tell microseconds; what they cannot tell, the filter does.
+        let until = until
+            .saturating_add(SignedDuration::from_micros(1))
+            .unwrap_or(until);
+        Self {
+            day: names::day_of(until),
+            after: Some(names::index_until(until)),
+        }
+    }
+
     fn cursor(&self) -> String {
         let entry = self.after.as_deref().and_then(|name| name.rsplit_once('/'));
         entry.map_or_else(
             || self.day.to_string(),
             |(_, entry)| format!("{}.{entry}", self.day),
         )
+    }
+}
+
+impl Filter {
+    /// Whether records have to be read to know.
+    fn looks_at_records(&self) -> bool {
+        let Self {
+            status,
+            reason,
+            mode,
+            caller,
+            labels,
+            since: _,
+            until: _,
+        } = self;
+        status.is_some()
+            || reason.is_some()
+            || mode.is_some()
+            || caller.is_some()
+            || !labels.is_empty()
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let bears = |(name, value): &(String, String)| record.labels.get(name) == Some(value);
+        self.status.is_none_or(|status| record.status == status)
+            && self
+                .reason
+                .is_none_or(|reason| record.reason == Some(reason))
+            && self.mode.is_none_or(|mode| record.execution_mode == mode)
+            && self
+                .caller
+                .as_ref()
+                .is_none_or(|caller| record.caller == *caller)
+            && self.labels.iter().all(bears)
+            && self.until.is_none_or(|until| record.created_at < until)
+            && !self.is_before(record)
+    }
+
+    /// Whether this record, and with it every older one, was accepted too early.
+    fn is_before(&self, record: &Record) -> bool {
+        self.since.is_some_and(|since| record.created_at < since)
+    }
+}
+
+impl ListQuery {
+    /// Whether this text may be a [`ListQuery::cursor`].
+    pub fn takes_cursor(text: &str) -> bool {
+        Place::parse(text).is_some()
     }
 }
 
@@ -62,11 +127,7 @@ impl Tasks {
                 Some(place) => place,
                 None => return Ok(Page::default()),
             },
-            // The clock of whoever created a task may be ahead of ours.
-            None => Place {
-                day: names::day_of(Timestamp::now()).saturating_add(jiff::Span::new().days(1)),
-                after: None,
-            },
+            None => Place::before(query.filter.until),
         };
         let oldest = self.bucket().list("index/", None, 1).await?;
         let Some(oldest) = oldest
@@ -74,6 +135,11 @@ impl Tasks {
             .and_then(|entry| names::day_of_index(&entry.name))
         else {
             return Ok(Page::default());
+        };
+
+        let oldest = match query.filter.since {
+            Some(since) => oldest.max(names::day_of(since)),
+            None => oldest,
         };
 
         let mut tasks = Vec::new();
@@ -85,8 +151,8 @@ impl Tasks {
                     next: Some(place.cursor()),
                 });
             }
-            // With a status, how many have to be looked at is not known.
-            let wanted = if query.status.is_some() {
+            // How many have to be looked at is not known where not each is wanted.
+            let wanted = if query.filter.looks_at_records() {
                 ROUND
             } else {
                 query.limit - tasks.len()
@@ -107,9 +173,13 @@ impl Tasks {
                     });
                 }
                 place.after = Some(entry.name);
-                let wanted =
-                    |record: &Record| query.status.is_none_or(|status| record.status == status);
-                tasks.extend(record.filter(wanted));
+                if record
+                    .as_ref()
+                    .is_some_and(|record| query.filter.is_before(record))
+                {
+                    return Ok(Page { tasks, next: None });
+                }
+                tasks.extend(record.filter(|record| query.filter.wants(record)));
             }
             if is_last_of_day {
                 days_left -= 1;

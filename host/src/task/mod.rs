@@ -1,6 +1,6 @@
 //! A task as it is kept: its record, its event log, its lease.
 //!
-//! Knows the layout of the bucket below `tasks/`, `sessions/`, `index/`; does not know HTTP, plugins
+//! Knows the layout of the bucket below `tasks/`, `sessions/`, `index/`, `idempotency/`; does not know HTTP, plugins
 //! or processes. Relies on `bucket` for compare-and-set and on `webhook::Entry` for what is to be
 //! delivered once a task is over.
 
@@ -8,6 +8,7 @@ mod chunks;
 mod events;
 mod follow;
 mod id;
+mod idempotency;
 mod lease;
 mod line;
 mod listing;
@@ -23,6 +24,7 @@ mod writer;
 pub use events::{EventLog, LogLimits};
 pub use follow::{Event, Follower, Step};
 pub use id::{InvalidTaskId, TaskId};
+pub use idempotency::{Claim, keep_removing_old_claims};
 pub use lease::{Holder, Lease};
 pub use record::{
     ActionResult, ActionStatus, AgentSummary, CancelRequest, ClonedRepository, Ending, Mode, Phase,
@@ -31,4 +33,4 @@ pub use record::{
 pub(crate) use report::javascript;
 pub use report::report;
 pub use settle::Unfinished;
-pub use store::{Finished, ListQuery, Page, TaskError, Tasks, Updated};
+pub use store::{Filter, Finished, ListQuery, Page, TaskError, Tasks, Updated};

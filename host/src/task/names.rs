@@ -57,6 +57,25 @@ pub fn outbox(id: &TaskId) -> String {
     format!("outbox/{id}.json")
 }
 
+/// Entries that tell the days of keys.
+pub(super) const IDEMPOTENCY_DAYS: &str = "idempotency/days/";
+
+/// `idempotency/keys/{key}`
+pub(super) fn idempotency_key(key: &str) -> String {
+    format!("idempotency/keys/{key}")
+}
+
+/// `idempotency/days/{yyyy-mm-dd}/{key}`, by UTC.
+pub(super) fn idempotency_day(day: Date, key: &str) -> String {
+    format!("{IDEMPOTENCY_DAYS}{day}/{key}")
+}
+
+/// The day and the key of an entry below `idempotency/days/`.
+pub(super) fn key_of_day(name: &str) -> Option<(Date, &str)> {
+    let (day, key) = name.strip_prefix(IDEMPOTENCY_DAYS)?.split_once('/')?;
+    Some((day.parse().ok()?, key))
+}
+
 /// The first sequence number of a chunk, by its full name; none where the name is no chunk's.
 pub(super) fn first_of(chunk: &str) -> Option<u64> {
     let (_, name) = chunk.rsplit_once('/')?;
@@ -81,9 +100,20 @@ pub(super) fn index_day(day: Date) -> String {
 /// `index/{yyyy-mm-dd}/{time}-{id}`, where `time` is the microseconds that were left of the day,
 /// 11 digits: in byte order the newest of a day comes first.
 pub(super) fn index(created_at: Timestamp, id: &TaskId) -> String {
-    const LAST_OF_DAY: i64 = 86_400_000_000 - 1;
-    let left = LAST_OF_DAY - created_at.as_microsecond().rem_euclid(LAST_OF_DAY + 1);
+    let left = left_of_day(created_at);
     format!("{}{left:011}-{id}", index_day(day_of(created_at)))
+}
+
+fn left_of_day(at: Timestamp) -> i64 {
+    const LAST_OF_DAY: i64 = 86_400_000_000 - 1;
+    LAST_OF_DAY - at.as_microsecond().rem_euclid(LAST_OF_DAY + 1)
+}
+
+/// Comes in the index after every task that was accepted at `until` or later on that day, and before
+/// every one that was accepted earlier.
+pub(super) fn index_until(until: Timestamp) -> String {
+    // The point comes after the hyphen that ends a time.
+    format!("{}{:011}.", index_day(day_of(until)), left_of_day(until))
 }
 
 /// The day of an index entry.

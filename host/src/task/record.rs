@@ -266,6 +266,9 @@ pub struct Record {
     pub caller: String,
     /// Accepted at.
     pub created_at: Timestamp,
+    /// The hash of the caller's `Idempotency-Key`, where it sent one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idempotency: Option<String>,
     /// A job took it at.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub started_at: Option<Timestamp>,
@@ -282,6 +285,9 @@ pub struct Record {
     /// Where the report goes; the query may hold a token, so it is shown without it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub callback_url: Option<String>,
+    /// The caller's own, to find tasks by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub labels: BTreeMap<String, String>,
     /// The caller's own, echoed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metadata: Option<Map<String, Value>>,

@@ -8,7 +8,7 @@ use super::{Record, Status};
 
 /// `taskId`, `status`, `exitCode`, `logsPath`, `summary {durationMs, turns?, errors?, startedAt,
 /// completedAt, cancelledAt?}`, `error?`, `metadata?`, `uploadedFiles?`, `gitCommit?` as callers know
-/// them, and beside them `reason?`, `result?`, `costUsd?`, `usage?`, `sessionId?`, `actions?`,
+/// them, and beside them `labels?`, `reason?`, `result?`, `costUsd?`, `usage?`, `sessionId?`, `actions?`,
 /// `warnings?`. What is absent is left out.
 ///
 /// A task that ended before a job took it counts as started when it was accepted. Times are in UTC
@@ -22,6 +22,10 @@ pub fn report(record: &Record) -> Map<String, Value> {
     report.add("logsPath", Some(&record.logs_path));
     report.add("summary", Some(summary(record)));
     report.add("error", record.error.as_ref());
+    report.add(
+        "labels",
+        Some(&record.labels).filter(|labels| !labels.is_empty()),
+    );
     report.add("metadata", record.metadata.as_ref());
     report.add(
         "uploadedFiles",

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{CancelRequest, Ending, Follower, Phase, Record, Status, TaskId, chunks, names};
+use super::{
+    CancelRequest, Ending, Follower, Mode, Phase, Reason, Record, Status, TaskId, chunks, names,
+};
 use crate::bucket::{Bucket, BucketError, Durability, Generation, When};
 
 /// How often [`Tasks::update`] tries.
@@ -52,11 +54,30 @@ pub enum Finished {
     Before(Box<Record>),
 }
 
+/// What a record must be like to be listed: everything that is said here.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Its status.
+    pub status: Option<Status>,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// Which endpoint accepted it.
+    pub mode: Option<Mode>,
+    /// Who called.
+    pub caller: Option<String>,
+    /// Labels that it bears, each with exactly this value.
+    pub labels: Vec<(String, String)>,
+    /// Accepted at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Accepted before this moment.
+    pub until: Option<Timestamp>,
+}
+
 /// Which records to list.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
-    /// Only this status.
-    pub status: Option<Status>,
+    /// Only such.
+    pub filter: Filter,
     /// At most so many.
     pub limit: usize,
     /// [`Page::next`] of the page before.
@@ -94,11 +115,26 @@ impl Tasks {
     ///
     /// An id is taken where a payload or a record has it; nothing of the task that has it is touched.
     pub async fn create(&self, record: &Record, payload: Bytes) -> Result<(), TaskError> {
+        self.create_where(record, payload, When::Absent).await
+    }
+
+    /// The same for an id that was made up here, for this very request, by somebody who may have died
+    /// between payload and record, or may be about it just now: then either's payload is right.
+    pub async fn create_again(&self, record: &Record, payload: Bytes) -> Result<(), TaskError> {
+        self.create_where(record, payload, When::Always).await
+    }
+
+    async fn create_where(
+        &self,
+        record: &Record,
+        payload: Bytes,
+        payload_when: When,
+    ) -> Result<(), TaskError> {
         let id = &record.task_id;
         let payload_name = names::payload(id);
         let stored = match self
             .bucket
-            .put(&payload_name, payload, When::Absent, Durability::Synced)
+            .put(&payload_name, payload, payload_when, Durability::Synced)
             .await
         {
             Err(BucketError::Conflict(_)) => return Err(TaskError::Taken(id.clone())),
@@ -117,10 +153,18 @@ impl Tasks {
         {
             Ok(_) => {}
             Err(BucketError::Conflict(_)) => {
-                // A task that is over keeps its record, and only that.
-                self.bucket
-                    .delete(&payload_name, When::Matches(stored))
-                    .await?;
+                // A task that is over keeps its record, and only that. One that is not lives by the
+                // payload that took the place of its own.
+                let lives = payload_when == When::Always
+                    && self
+                        .get(id)
+                        .await?
+                        .is_some_and(|record| !record.status.is_terminal());
+                if !lives {
+                    self.bucket
+                        .delete(&payload_name, When::Matches(stored))
+                        .await?;
+                }
                 return Err(TaskError::Taken(id.clone()));
             }
             Err(failure) => return self.was_stored_after_all(record, failure, stored).await,

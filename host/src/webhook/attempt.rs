@@ -35,19 +35,19 @@ pub(super) enum Outcome {
     },
 }
 
-/// Sends the entry once, within `limit`.
+/// Sends the entry once, within `limit`; also the status of the answer, if there was one.
 pub(super) async fn attempt(
     entry: &Entry,
     signer: &Signer,
     outbound: &Outbound,
     limit: Duration,
-) -> Outcome {
+) -> (Outcome, Option<u16>) {
     let Ok(url) = url::Url::parse(&entry.url) else {
-        return Outcome::Refused("the URL cannot be read".to_owned());
+        return (Outcome::Refused("the URL cannot be read".to_owned()), None);
     };
     let mut request = match outbound.request(Method::POST, url) {
         Ok(request) => request,
-        Err(Forbidden(why)) => return Outcome::Refused(why),
+        Err(Forbidden(why)) => return (Outcome::Refused(why), None),
     };
     for (name, value) in signer.headers(
         &entry.id,
@@ -63,11 +63,12 @@ pub(super) async fn attempt(
         .body(entry.body.clone());
     match request.send().await {
         Ok(answer) => {
-            let outcome = judge(answer.status(), answer.headers(), Timestamp::now());
+            let status = answer.status();
+            let outcome = judge(status, answer.headers(), Timestamp::now());
             drain(answer).await;
-            outcome
+            (outcome, Some(status.as_u16()))
         }
-        Err(error) => fault(&error),
+        Err(error) => (fault(&error), None),
     }
 }
 

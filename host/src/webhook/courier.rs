@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -219,13 +219,15 @@ impl Post {
             return Ok(());
         }
         let lease = self.settings.timeout.saturating_add(LEASE_MARGIN);
-        entry.lease(now.saturating_add(lease).unwrap_or(Timestamp::MAX));
+        entry.begin(now, now.saturating_add(lease).unwrap_or(Timestamp::MAX));
         let Some(generation) = self.write(name, &entry, generation).await? else {
             return Ok(());
         };
+        let started = Instant::now();
         tokio::select! {
-            outcome = attempt(&entry, &self.signer, &self.outbound, self.settings.timeout) => {
+            (outcome, status) = attempt(&entry, &self.signer, &self.outbound, self.settings.timeout) => {
                 entry.record(&outcome, &self.settings.retry, sway(), Timestamp::now());
+                entry.note(status, started.elapsed());
                 tracing::info!(
                     message_id = entry.id,
                     state = ?entry.state,

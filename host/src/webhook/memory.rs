@@ -90,7 +90,7 @@ impl Bucket for MemoryBucket {
         Err(BucketError::InvalidName(name.to_owned()))
     }
 
-    async fn download(&self, _: &str) -> Result<Option<(u64, Reader)>> {
+    async fn download(&self, _: &str, _: u64) -> Result<Option<(u64, Reader)>> {
         Ok(None)
     }
 

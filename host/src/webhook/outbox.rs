@@ -13,6 +13,9 @@ use crate::task::{Record, report};
 /// A delivered entry stays for so long, as proof.
 const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// Attempts that are told of, the newest: more than the ladder of waits has, with room for replays.
+const TOLD: usize = 50;
+
 /// Attempts at an address that refuses for a reason that will hardly go away.
 const MAX_REFUSED: u32 = 5;
 
@@ -26,6 +29,25 @@ pub enum State {
     Delivered,
     /// Given up. Kept.
     Dead,
+}
+
+/// One attempt. Without a status, an error and a duration it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// From 1; replays count on.
+    pub number: u32,
+    /// Begun at.
+    pub at: Timestamp,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duration_ms: Option<u64>,
+    /// What the receiver answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status_code: Option<u16>,
+    /// Why there was no answer; no byte of the receiver's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
 }
 
 /// One delivery: the exact bytes, and how far it came.
@@ -53,6 +75,15 @@ pub struct Entry {
     /// When the receiver took it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub delivered_at: Option<Timestamp>,
+    /// The newest attempts, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub history: Vec<Attempt>,
+    /// How often somebody had it sent again.
+    #[serde(default)]
+    pub replays: u32,
+    /// Attempts before the last replay, with which the ladder of waits began anew.
+    #[serde(default)]
+    pub attempts_before: u32,
 }
 
 /// What there is to do for an entry.
@@ -87,14 +118,42 @@ impl Entry {
             leased_until: None,
             last_error: None,
             delivered_at: None,
+            history: Vec::new(),
+            replays: 0,
+            attempts_before: 0,
         }
+    }
+
+    /// When the next attempt is due, where there is one to come and none runs.
+    pub fn next_attempt(&self, ladder: &[Duration], now: Timestamp) -> Option<Timestamp> {
+        match self.due(ladder) {
+            Due::Attempt(at) if !self.is_under_way(now) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn is_under_way(&self, now: Timestamp) -> bool {
+        self.state == State::Pending && self.leased_until.is_some_and(|until| until > now)
+    }
+
+    /// To be sent again, at once, by the ladder from its beginning; false where an attempt runs.
+    pub(super) fn replay(&mut self, now: Timestamp) -> bool {
+        if self.is_under_way(now) {
+            return false;
+        }
+        self.state = State::Pending;
+        self.next_attempt_at = now;
+        self.delivered_at = None;
+        self.replays = self.replays.saturating_add(1);
+        self.attempts_before = self.attempts;
+        true
     }
 
     /// What is next, by the ladder of waits.
     pub(super) fn due(&self, ladder: &[Duration]) -> Due {
         match self.state {
             State::Pending => {
-                let first = if self.attempts == 0 {
+                let first = if self.attempts == 0 && self.replays == 0 {
                     ladder.first().copied()
                 } else {
                     None
@@ -110,6 +169,32 @@ impl Entry {
         }
     }
 
+    /// Begins an attempt that ends before `until`.
+    pub(super) fn begin(&mut self, now: Timestamp, until: Timestamp) {
+        if let Some(before) = self.running() {
+            before.error = Some("interrupted: how it ended is not known".to_owned());
+        }
+        self.lease(until);
+        if self.history.len() >= TOLD {
+            self.history.remove(0);
+        }
+        self.history.push(Attempt {
+            number: self.attempts,
+            at: now,
+            duration_ms: None,
+            status_code: None,
+            error: None,
+        });
+    }
+
+    /// The last attempt, where nobody noted how it ended.
+    fn running(&mut self) -> Option<&mut Attempt> {
+        let number = self.attempts;
+        self.history.last_mut().filter(|last| {
+            last.number == number && last.status_code.is_none() && last.error.is_none()
+        })
+    }
+
     /// Taken for an attempt; nobody else takes it until `until`.
     pub(super) fn lease(&mut self, until: Timestamp) {
         self.attempts = self.attempts.saturating_add(1);
@@ -118,8 +203,24 @@ impl Entry {
 
     /// Given back before anything was learned: the attempt does not count.
     pub(super) fn give_back(&mut self) {
+        if self.running().is_some() {
+            self.history.pop();
+        }
         self.attempts = self.attempts.saturating_sub(1);
         self.leased_until = None;
+    }
+
+    /// Notes what the receiver answered, if it did, after [`Entry::record`].
+    pub(super) fn note(&mut self, status_code: Option<u16>, took: Duration) {
+        let error = match status_code {
+            Some(_) => None,
+            None => self.last_error.clone(),
+        };
+        if let Some(last) = self.running() {
+            last.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            last.status_code = status_code;
+            last.error = error;
+        }
     }
 
     /// Notes how the attempt ended. `sway` between 0.8 and 1.2 spreads retries, so that receivers that
@@ -132,6 +233,7 @@ impl Entry {
         now: Timestamp,
     ) {
         self.leased_until = None;
+        let tried = self.attempts.saturating_sub(self.attempts_before);
         let (error, retry_after, enough) = match outcome {
             Outcome::Delivered => {
                 self.state = State::Delivered;
@@ -140,13 +242,13 @@ impl Entry {
                 return;
             }
             Outcome::Gone => ("status 410".to_owned(), None, true),
-            Outcome::Refused(error) => (error.clone(), None, self.attempts >= MAX_REFUSED),
+            Outcome::Refused(error) => (error.clone(), None, tried >= MAX_REFUSED),
             Outcome::Failed { error, retry_after } => (error.clone(), *retry_after, false),
         };
         self.last_error = Some(error);
-        let rung = usize::try_from(self.attempts)
+        let rung = usize::try_from(tried)
             .ok()
-            .and_then(|attempts| ladder.get(attempts));
+            .and_then(|tried| ladder.get(tried));
         match rung {
             Some(wait) if !enough => {
                 let wait = wait.mul_f64(sway).max(retry_after.unwrap_or_default());
@@ -162,153 +264,4 @@ fn later(at: Timestamp, wait: Duration) -> Timestamp {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
-    use serde_json::json;
-
-    use super::*;
-
-    pub(in crate::webhook) fn entry(url: &str) -> Entry {
-        Entry {
-            id: "msg_t1_completed".to_owned(),
-            url: url.to_owned(),
-            body: r#"{"taskId":"t1"}"#.to_owned(),
-            state: State::Pending,
-            attempts: 0,
-            next_attempt_at: Timestamp::UNIX_EPOCH,
-            leased_until: None,
-            last_error: None,
-            delivered_at: None,
-        }
-    }
-
-    const LADDER: [Duration; 3] = [
-        Duration::ZERO,
-        Duration::from_secs(5),
-        Duration::from_secs(300),
-    ];
-
-    fn failed(retry_after: Option<Duration>) -> Outcome {
-        Outcome::Failed {
-            error: "status 503".to_owned(),
-            retry_after,
-        }
-    }
-
-    fn wait_after(entry: &Entry, now: Timestamp) -> SignedDuration {
-        entry.next_attempt_at.duration_since(now)
-    }
-
-    #[test]
-    fn failures_climb_the_ladder_and_end_dead() {
-        let now = Timestamp::UNIX_EPOCH;
-        let mut entry = entry("http://127.0.0.1/");
-        entry.lease(now);
-        entry.record(&failed(None), &LADDER, 1.0, now);
-        assert_eq!(
-            (entry.state, wait_after(&entry, now).as_secs()),
-            (State::Pending, 5)
-        );
-        entry.lease(now);
-        entry.record(&failed(None), &LADDER, 1.2, now);
-        assert_eq!(
-            (entry.state, wait_after(&entry, now).as_secs()),
-            (State::Pending, 360)
-        );
-        entry.lease(now);
-        entry.record(&failed(None), &LADDER, 1.0, now);
-        assert_eq!(entry.state, State::Dead);
-        assert_eq!(entry.last_error.as_deref(), Some("status 503"));
-        assert_eq!(entry.due(&LADDER), Due::Never);
-    }
-
-    #[test]
-    fn the_receivers_own_wait_is_honoured_where_it_is_longer() {
-        let now = Timestamp::UNIX_EPOCH;
-        let mut entry = entry("http://127.0.0.1/");
-        entry.lease(now);
-        entry.record(&failed(Some(Duration::from_secs(120))), &LADDER, 1.0, now);
-        assert_eq!(wait_after(&entry, now).as_secs(), 120);
-        entry.lease(now);
-        entry.record(&failed(Some(Duration::from_secs(1))), &LADDER, 1.0, now);
-        assert_eq!(wait_after(&entry, now).as_secs(), 300);
-    }
-
-    #[test]
-    fn a_receiver_that_is_gone_is_not_asked_again() {
-        let mut entry = entry("http://127.0.0.1/");
-        entry.lease(Timestamp::UNIX_EPOCH);
-        entry.record(&Outcome::Gone, &LADDER, 1.0, Timestamp::UNIX_EPOCH);
-        assert_eq!(entry.state, State::Dead);
-    }
-
-    #[test]
-    fn a_refusing_receiver_is_tried_five_times_at_most() {
-        let ladder = [Duration::ZERO; 10];
-        let mut entry = entry("http://127.0.0.1/");
-        while entry.state == State::Pending {
-            entry.lease(Timestamp::UNIX_EPOCH);
-            entry.record(
-                &Outcome::Refused("status 404".to_owned()),
-                &ladder,
-                1.0,
-                Timestamp::UNIX_EPOCH,
-            );
-        }
-        assert_eq!(entry.attempts, 5);
-    }
-
-    #[test]
-    fn a_delivered_entry_is_removed_after_seven_days() {
-        let mut entry = entry("http://127.0.0.1/");
-        entry.lease(Timestamp::UNIX_EPOCH);
-        entry.record(&Outcome::Delivered, &LADDER, 1.0, Timestamp::UNIX_EPOCH);
-        assert_eq!(
-            entry.due(&LADDER),
-            Due::Removal(Timestamp::from_second(7 * 86_400).unwrap())
-        );
-    }
-
-    #[test]
-    fn a_leased_entry_is_not_due_before_its_lease_ends() {
-        let until = Timestamp::from_second(60).unwrap();
-        let mut entry = entry("http://127.0.0.1/");
-        entry.lease(until);
-        assert_eq!(entry.due(&LADDER), Due::Attempt(until));
-        entry.give_back();
-        assert_eq!(
-            (entry.due(&LADDER), entry.attempts),
-            (Due::Attempt(Timestamp::UNIX_EPOCH), 0)
-        );
-    }
-
-    #[test]
-    fn an_entry_carries_the_report_in_canonical_form_under_a_name_that_stays() {
-        let record: Record = serde_json::from_value(json!({
-            "taskId": "t-1", "status": "failed", "phase": "ended", "executionMode": "async",
-            "caller": "anonymous", "createdAt": "2026-01-02T03:04:05Z",
-            "completedAt": "2026-01-02T03:05:05Z", "logsPath": "file:///x/", "encryptedPayloadPath": "p",
-            "callbackUrl": "https://example.com/hook?token=t", "effective": {}, "pluginSet": "r",
-        }))
-        .unwrap();
-        let report = json!({ "status": "failed", "metadata": { "b": 1.0, "2": 0, "1": "é" } });
-        let entry = Entry::carrying(
-            &record,
-            record.callback_url.clone().unwrap(),
-            report.as_object().unwrap().clone(),
-        );
-        assert_eq!(entry.id, "msg_t-1_failed");
-        assert_eq!(
-            entry.body,
-            r#"{"status":"failed","metadata":{"1":"é","2":0,"b":1}}"#
-        );
-        assert_eq!(Some(entry.next_attempt_at), record.completed_at);
-        assert_eq!(entry.url, "https://example.com/hook?token=t");
-    }
-}
+pub(super) mod tests;

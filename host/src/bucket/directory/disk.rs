@@ -1,7 +1,7 @@
 //! What a bucket's directory looks like on the disk, in blocking calls.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -86,6 +86,15 @@ impl Disk {
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(failed(name)(error)),
         }
+    }
+
+    /// The same, to be read from a place on, and the size.
+    pub(super) fn open_object_at(&self, name: &Name, from: u64) -> Result<Option<(File, u64)>> {
+        let Some((mut file, metadata)) = self.open_object(name)? else {
+            return Ok(None);
+        };
+        file.seek(SeekFrom::Start(from)).map_err(failed(name))?;
+        Ok(Some((file, metadata.len())))
     }
 
     pub(super) fn get(&self, name: &Name) -> Result<Option<Object>> {

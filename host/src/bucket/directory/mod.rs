@@ -139,12 +139,14 @@ impl Bucket for DirectoryBucket {
             .await
     }
 
-    async fn download(&self, name: &str) -> Result<Option<(u64, Reader)>> {
-        let found = self.run(name, |disk, name| disk.open_object(name)).await?;
-        Ok(found.map(|(file, metadata)| {
+    async fn download(&self, name: &str, from: u64) -> Result<Option<(u64, Reader)>> {
+        let found = self
+            .run(name, move |disk, name| disk.open_object_at(name, from))
+            .await?;
+        Ok(found.map(|(file, size)| {
             // Not more than was announced, should somebody append meanwhile.
-            let content = tokio::fs::File::from_std(file).take(metadata.len());
-            (metadata.len(), Box::pin(content) as Reader)
+            let content = tokio::fs::File::from_std(file).take(size.saturating_sub(from));
+            (size, Box::pin(content) as Reader)
         }))
     }
 

@@ -105,8 +105,8 @@ impl Bucket for Faulty {
     async fn upload(&self, name: &str, file: tokio::fs::File, limit: u64) -> Result<Uploaded> {
         self.inner.upload(name, file, limit).await
     }
-    async fn download(&self, name: &str) -> Result<Option<(u64, Reader)>> {
-        self.inner.download(name).await
+    async fn download(&self, name: &str, from: u64) -> Result<Option<(u64, Reader)>> {
+        self.inner.download(name, from).await
     }
     fn uri(&self, name: &str) -> String {
         self.inner.uri(name)

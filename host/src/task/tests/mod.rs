@@ -5,8 +5,10 @@
     clippy::indexing_slicing
 )]
 
+mod claims;
 mod faults;
 mod lease;
+mod lists;
 mod log;
 mod records;
 mod reports;
@@ -38,12 +40,14 @@ fn record(task: &str) -> Record {
         execution_mode: Mode::Async,
         caller: "anonymous".to_owned(),
         created_at: Timestamp::now(),
+        idempotency: None,
         started_at: None,
         completed_at: None,
         cancelled_at: None,
         logs_path: format!("file:///bucket/sessions/{task}/"),
         encrypted_payload_path: names::payload(&id(task)),
         callback_url: None,
+        labels: Default::default(),
         metadata: None,
         effective: Map::new(),
         plugin_set: "1".to_owned(),

@@ -433,7 +433,10 @@ async fn a_status_filters_and_a_task_that_ended_since_does_not_shift_the_pages()
         tasks.finish(&id(task), completed(None)).await.unwrap();
     }
     let pending = |cursor| ListQuery {
-        status: Some(Status::Pending),
+        filter: Filter {
+            status: Some(Status::Pending),
+            ..Filter::default()
+        },
         limit: 1,
         cursor,
     };
