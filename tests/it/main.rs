@@ -9,6 +9,7 @@ mod capabilities;
 mod crashes;
 mod first_task;
 mod gate;
+mod git_action;
 mod health;
 mod limits;
 mod pauses;
