@@ -11,6 +11,7 @@ mod deliveries;
 mod files;
 mod first_task;
 mod gate;
+mod git_action;
 mod health;
 mod limits;
 mod pauses;

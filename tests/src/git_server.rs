@@ -147,6 +147,11 @@ impl Repository<'_> {
         )
     }
 
+    /// What lets callers in by HTTPS.
+    pub fn token(&self) -> &str {
+        &self.server.token
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path

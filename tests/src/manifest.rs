@@ -14,7 +14,7 @@ impl Manifest {
         Self::default()
     }
 
-    /// The three shipped plugins with no settings of the operator's.
+    /// The shipped plugins that need no repository, with no settings of the operator's.
     pub fn shipped() -> Self {
         Self::empty()
             .plugin("request-rules", "validator", shipped("request-rules"), "")
@@ -25,6 +25,28 @@ impl Manifest {
                 shipped("upload-files"),
                 r#"grants = ["workspace", "artifacts"]"#,
             )
+    }
+
+    /// The shipped plugin `git`; `settings` is TOML of its settings.
+    pub fn git(self, settings: &str) -> Self {
+        let more = format!(
+            "grants = [\"git\"]\nlimits = {{ time = \"10m\" }}\nsettings = {{ {settings} }}"
+        );
+        self.plugin("git", "post-execution", shipped("git"), &more)
+    }
+
+    /// The shipped plugin `pull-request`, with the server of `host` behind this API.
+    pub fn pull_request(self, host: &str, kind: &str, api: &str) -> Self {
+        let more = format!(
+            "grants = [\"http:{api}\", \"secret:gitToken\"]\n\
+             settings = {{ hosts = {{ \"{host}\" = {{ kind = \"{kind}\", api = \"{api}\" }} }} }}"
+        );
+        self.plugin(
+            "pull-request",
+            "post-execution",
+            shipped("pull-request"),
+            &more,
+        )
     }
 
     /// One of `tests/guests/` after what is there.
