@@ -16,6 +16,7 @@ mod health;
 mod limits;
 mod pauses;
 mod plugins;
+mod pushes;
 mod queue;
 mod repeats;
 mod repositories;

@@ -152,6 +152,11 @@ impl Repository<'_> {
         &self.server.token
     }
 
+    /// Who serves it.
+    pub fn server(&self) -> &GitServer {
+        self.server
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
