@@ -132,7 +132,11 @@ async fn commits_of_the_agents_own_are_pushed_and_nothing_is_no_failure() {
     )
     .await;
     assert_eq!(report["status"], "completed");
-    assert_eq!(report["gitCommit"]["pushed"], false, "{report:#}");
+    assert_eq!(
+        report["actions"]["git"]["result"]["pushed"], false,
+        "{report:#}"
+    );
+    assert_eq!(report.get("gitCommit"), None);
 }
 
 #[tokio::test]
@@ -363,11 +367,10 @@ async fn an_empty_repository_gets_its_first_commit() {
     let repository = server.empty_repository("app");
     let gateway = gateway(&server).await;
 
-    let report = run(
-        &gateway,
-        &request(&gateway, &repository, &["echo 1 > a"], BOTH()),
-    )
-    .await;
+    let mut request = request(&gateway, &repository, &["echo 1 > a"], BOTH());
+    request["gitBranch"] = json!("trunk");
+
+    let report = run(&gateway, &request).await;
 
     pushed(&report, &repository, "trunk");
     assert_eq!(repository.log("trunk"), ["Change it"]);

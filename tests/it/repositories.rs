@@ -139,3 +139,180 @@ async fn what_cannot_be_cloned_is_told_as_what_to_do() {
     gateway.is_clean().await;
     gateway.has_leaked_nothing();
 }
+
+#[tokio::test]
+async fn a_tag_a_commit_and_more_history_are_had_where_they_are_asked_for() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("a", "1\n")]);
+    repository.git(&["tag", "-a", "-m", "first", "v1", "trunk"]);
+    let second = repository.commit("trunk", "Second", &[("a", "2\n")]);
+    repository.commit("trunk", "Third", &[("a", "3\n")]);
+    repository.commit("side", "Aside", &[("a", "4\n")]);
+    let gateway = gateway(&server).await;
+    let fields = |more: Value| {
+        let mut fields = json!({"gitRepo": repository.ssh(), "sshKey": server.key});
+        fields
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        fields
+    };
+
+    for (more, content, commits) in [
+        (json!({}), "3", 1),
+        (json!({"gitDepth": 2}), "3", 2),
+        (json!({"gitDepth": 50}), "3", 3),
+        (json!({"gitBranch": "side"}), "4", 1),
+        (json!({"gitBranch": "v1"}), "1", 1),
+        (json!({"gitBranch": second}), "2", 1),
+    ] {
+        let commands = ["cat a", "git rev-list --count HEAD"];
+        let (report, printed) = look(&gateway, fields(more.clone()), &commands).await;
+        assert_eq!(report["status"], "completed", "{more}: {report:#}");
+        assert_eq!(printed, format!("{content}\n{commits}"), "{more}");
+    }
+}
+
+#[tokio::test]
+async fn submodules_are_cloned_where_they_are_asked_for_and_hooks_of_theirs_are_not_run() {
+    let server = GitServer::start().await;
+    let library = server.repository("library", &[("code", "library\n")]);
+    let repository = server.repository("app", &[("a", "1\n")]);
+    let modules = "[submodule \"x\"]\n\tpath = lib/x\n\turl = ../library.git\n";
+    repository.commit_submodule("trunk", modules, "lib/x", &library.tip("trunk").unwrap());
+    let gateway = gateway(&server).await;
+    for (asked, printed_by_then) in [(false, "0"), (true, "library\n0")] {
+        let fields =
+            json!({"gitRepo": repository.ssh(), "sshKey": server.key, "gitSubmodules": asked});
+        let commands = [
+            "cat lib/x/code 2>/dev/null; true",
+            "git status --porcelain | wc -l",
+        ];
+        let (report, printed) = look(&gateway, fields, &commands).await;
+        assert_eq!(report["status"], "completed", "{report:#}");
+        assert_eq!(printed, printed_by_then);
+    }
+    let wrong =
+        "[submodule \"x\"]\n\tpath = lib/x\n\turl = ext::sh -c 'touch /tmp/gatehouse-tests-ran'\n";
+    repository.commit_submodule("trunk", wrong, "lib/x", &library.tip("trunk").unwrap());
+    let fields = json!({"gitRepo": repository.ssh(), "sshKey": server.key, "gitSubmodules": true});
+    let (report, _) = look(&gateway, fields, &[]).await;
+    assert!(
+        report["error"]
+            .as_str()
+            .unwrap()
+            .contains("submodule at `lib/x`"),
+        "{report:#}"
+    );
+    gateway.is_clean().await;
+}
+
+#[tokio::test]
+async fn the_agents_own_git_signs_with_the_key_and_never_has_it() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("a", "1\n")]);
+    repository.commit("side", "Aside", &[("b", "2\n")]);
+    let gateway = gateway(&server).await;
+    let everything = "env; cat $HOME/.known_hosts; ls -laR $HOME $TMPDIR; git config --list --show-origin; cat .git/config";
+    let fetch = "git fetch -q origin side && git show FETCH_HEAD:b && echo fetched";
+    let identities = "ssh-add -l | cut -d' ' -f1,3 ; ssh-add -D 2>&1; ssh-add -l | wc -l";
+    for (access, can) in [("agent", true), ("none", false)] {
+        let fields =
+            json!({"gitRepo": repository.ssh(), "sshKey": server.key, "gitAccess": access});
+        let commands = [everything, identities, &format!("{fetch} || echo refused")];
+        let (report, printed) = look(&gateway, fields, &commands).await;
+
+        assert_eq!(report["status"], "completed", "{report:#}");
+        assert_eq!(printed.contains("fetched"), can, "{access}: {printed}");
+        assert_eq!(printed.contains("refused"), !can, "{access}: {printed}");
+        assert!(
+            gateway.canaries.found_in(printed.as_bytes()).is_empty(),
+            "{printed}"
+        );
+        if can {
+            assert!(printed.contains("256 "), "the key is offered: {printed}");
+            assert!(
+                printed.contains("Failed to remove all identities"),
+                "{printed}"
+            );
+        }
+    }
+    gateway.is_clean().await;
+    gateway.has_leaked_nothing();
+}
+
+#[tokio::test]
+async fn a_server_whose_key_is_not_known_or_another_is_not_spoken_to() {
+    let server = GitServer::start().await;
+    let stranger = GitServer::start().await;
+    let repository = stranger.repository("app", &[("a", "1\n")]);
+    // It knows only the other server.
+    let gateway = gateway(&server).await;
+    let fields = json!({"gitRepo": repository.ssh(), "sshKey": stranger.key});
+
+    let (report, _) = look(&gateway, fields.clone(), &[]).await;
+    assert!(
+        report["error"]
+            .as_str()
+            .unwrap()
+            .contains("git.known_hosts"),
+        "{report:#}"
+    );
+    let https = json!({"gitRepo": repository.https(), "gitToken": stranger.token});
+    let (report, _) = look(&gateway, https, &[]).await;
+    assert!(
+        report["error"].as_str().unwrap().contains("git.ca_file"),
+        "{report:#}"
+    );
+
+    // Unless the operator says so; a key that has changed is refused all the same.
+    let trusting = gateway_with(&server, &[("GATEHOUSE__GIT__ACCEPT_UNKNOWN_HOSTS", "true")]).await;
+    let (report, _) = look(&trusting, fields.clone(), &[]).await;
+    assert_eq!(report["status"], "completed", "{report:#}");
+    stranger.pretend_another_key(&server);
+    let wary = gateway_with(
+        &stranger,
+        &[("GATEHOUSE__GIT__ACCEPT_UNKNOWN_HOSTS", "true")],
+    )
+    .await;
+    let (report, _) = look(&wary, fields, &[]).await;
+    assert!(
+        report["error"]
+            .as_str()
+            .unwrap()
+            .contains("host key verification failed"),
+        "{report:#}"
+    );
+}
+
+#[tokio::test]
+async fn addresses_that_must_not_be_dialled_are_refused_before_anything_is_stored() {
+    let gateway = Gateway::with()
+        .env("GATEHOUSE__OUTBOUND__PRIVATE_ADDRESSES", "deny")
+        .start()
+        .await;
+    for repository in [
+        "https://169.254.169.254/a/b.git",
+        "https://127.0.0.1/a.git",
+        "https://[::1]/a.git",
+        "https://0x7f000001/a.git",
+        "git@10.0.0.1:a/b.git",
+        "ssh://git@192.168.1.1:2222/a",
+        "https://localhost:8443/a.git",
+        "https://example.com:6379/a.git",
+    ] {
+        let request = gateway.request_with(
+            "x",
+            json!({"gitRepo": repository, "gitToken": "t0ken-value"}),
+        );
+        let response = gateway.post("/run", &request).await;
+        let status = response.status();
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(
+            (status.as_u16(), body["code"].as_str()),
+            (400, Some("repository-forbidden")),
+            "{repository}: {body}"
+        );
+    }
+    assert_eq!(gateway.get("/tasks").await["tasks"], json!([]));
+}

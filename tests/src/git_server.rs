@@ -81,6 +81,13 @@ impl GitServer {
         ]
     }
 
+    /// From now on callers believe that this server has the key of another one.
+    pub fn pretend_another_key(&self, other: &Self) {
+        let key = fs::read_to_string(other.root.path().join("host_key.pub")).expect("made");
+        let line = format!("[127.0.0.1]:{} {key}", self.ssh_port);
+        fs::write(self.root.path().join("known_hosts"), line).expect("writable");
+    }
+
     /// A key that nobody lets in.
     pub fn strangers_key(&self) -> String {
         fs::read_to_string(self.root.path().join("other_key")).expect("made")
@@ -199,6 +206,37 @@ impl Repository<'_> {
             ],
         );
         self.tip(branch).expect("it was pushed")
+    }
+
+    /// Somebody else puts a submodule into a branch.
+    pub fn commit_submodule(&self, branch: &str, modules: &str, path: &str, commit: &str) {
+        let tree = tempfile::tempdir().expect("a temporary directory");
+        let at = tree.path();
+        let remote = self.path.display().to_string();
+        git(at, &["clone", "--quiet", "--branch", branch, &remote, "."]);
+        fs::write(at.join(".gitmodules"), modules).expect("writable");
+        git(at, &["add", ".gitmodules"]);
+        let entry = format!("160000,{commit},{path}");
+        git(at, &["update-index", "--add", "--cacheinfo", &entry]);
+        git(
+            at,
+            &[
+                "commit",
+                "--quiet",
+                "--allow-empty",
+                "--message",
+                "Add a submodule",
+            ],
+        );
+        git(
+            at,
+            &[
+                "push",
+                "--quiet",
+                &remote,
+                &format!("HEAD:refs/heads/{branch}"),
+            ],
+        );
     }
 
     /// What stands at a branch.
