@@ -13,6 +13,7 @@ mod first_task;
 mod gate;
 mod git_action;
 mod health;
+mod hostile_repositories;
 mod limits;
 mod pauses;
 mod plugins;
