@@ -6,6 +6,7 @@ mod actions;
 mod attacks;
 mod cancel;
 mod capabilities;
+mod clients;
 mod crashes;
 mod deliveries;
 mod files;
