@@ -15,6 +15,7 @@ mod gate;
 mod git_action;
 mod health;
 mod limits;
+mod lists;
 mod pauses;
 mod plugins;
 mod queue;
