@@ -11,10 +11,16 @@ timed() { local began=$SECONDS; "$@" || fail "failed: $*"; note "$((SECONDS - be
 step "Tools"
 timed ./scripts/setup.sh
 need shellcheck
+# The example clients are run as their readers would.
+need jq
+need openssl
+need socat
+need python3
+need go golang-go
 rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
 
 step "Scripts (shellcheck)"
-timed shellcheck -x scripts/*.sh scripts/bench/*.sh .ci/run
+timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh .ci/run
 
 step "Format"
 timed cargo fmt --all --check

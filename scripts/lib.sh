@@ -20,7 +20,7 @@ install_packages() {
   command -v apt-get >/dev/null || fail "please install the equivalent of these packages: $*"
   note "installing $*"
   $sudo apt-get update -qq >/dev/null || fail "the package lists cannot be fetched; please install: $*"
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "$@" >/dev/null || fail "please install these packages: $*"
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null || fail "please install these packages: $*"
 }
 
 # Makes sure that a command exists, by its Debian package.

@@ -7,13 +7,16 @@ use serde_json::{Value, json};
 const HOSTILE: &str = "echo kept > kept.txt; mkdir -p a/b; echo '{}' > a/b/kept.json
 ln -s /etc/passwd link.txt; ln -s /proc/1/environ environ.txt; ln -s /etc etc; ln -s / root
 ln -s /dev/zero zero.txt; mkfifo pipe.txt; ln -s a loop; ln -s . self
-truncate -s 10G huge.txt
+truncate -s 100M huge.txt
 python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"socket.txt\")'
 ln /etc/hostname hard.txt 2>/dev/null || true";
 
 #[tokio::test]
 async fn regular_files_of_the_workspace_are_kept_and_nothing_else() {
-    let gateway = Gateway::with().start().await;
+    let gateway = Gateway::with()
+        .env("GATEHOUSE__JOB__MAX_ARTIFACT_SIZE", "1MiB")
+        .start()
+        .await;
     let request = gateway.request_with(
         "hello",
         json!({

@@ -75,6 +75,7 @@ fn everything() -> Value {
         "postExecutionActions": { "uploadFiles": { "globPatterns": ["dist/**"] }, "notify": {} },
         "environmentSecrets": { "NPM_TOKEN": "npm-1" },
         "metadata": { "ticket": 7 },
+        "labels": { "team": "payments" },
         "mcpConfig": { "mcpServers": { "files": { "command": "npx", "env": { "T": "${NPM_TOKEN}" } } } },
         "subagents": {
             "reviewer": { "frontmatter": { "description": "Reviews", "tools": ["Read"] }, "content": "Review." }
@@ -359,6 +360,7 @@ fn every_field_of_the_schema_is_taken_and_typed() {
     assert_eq!(action.options, json!({ "globPatterns": ["dist/**"] }));
     assert_eq!(request.secrets().len(), 2);
     assert!(request.subagents.contains_key("reviewer"));
+    assert_eq!(request.labels["team"], "payments");
     // What is left over stands in the schema for another reason.
     let sent = everything();
     let left: Vec<_> = FIELDS

@@ -8,6 +8,7 @@
 mod admit;
 mod check;
 mod forms;
+mod json_schema;
 mod nested;
 mod policies;
 mod refusal;
@@ -15,6 +16,7 @@ mod request;
 mod schema;
 
 pub use admit::{Admission, Admitted, Draft, Payload};
+pub use json_schema::json_schema;
 pub use refusal::{CODES, Refusal};
 pub(crate) use request::action_key;
 pub use request::{ActionOptions, EnvFile, GitAccess, PermissionMode, RepoConfig, Request};

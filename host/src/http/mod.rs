@@ -14,6 +14,7 @@ mod events;
 mod health;
 mod id;
 mod idempotency;
+mod openapi;
 mod peer;
 mod plugins;
 mod presence;
@@ -57,6 +58,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(artifacts::router())
         .merge(deliveries::router())
         .merge(plugins::router())
+        .merge(openapi::router())
         .fallback(problem::not_found)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),

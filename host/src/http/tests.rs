@@ -9,6 +9,7 @@
 
 mod files;
 mod gateway;
+mod openapi;
 mod repeats;
 mod reports;
 

@@ -37,6 +37,7 @@ fn a_report_holds_all_that_is_there() {
     record.exit_code = Some(1);
     record.error = Some("too many turns".to_owned());
     record.metadata = json!({ "z": 1, "a": 2 }).as_object().cloned();
+    record.labels.insert("team".to_owned(), "a".to_owned());
     record.agent = AgentSummary {
         result: Some("done".to_owned()),
         turns: Some(3),
@@ -76,6 +77,7 @@ fn a_report_holds_all_that_is_there() {
                 "completedAt": "2026-11-23T10:00:01.000Z",
             },
             "error": "too many turns",
+            "labels": { "team": "a" },
             "metadata": { "z": 1, "a": 2 },
             "uploadedFiles": [{
                 "originalPath": "out/a.txt",
