@@ -17,6 +17,9 @@ need openssl
 need socat
 need python3
 need go golang-go
+# Repositories are cloned from real servers.
+[ -x /usr/sbin/sshd ] || install_without_services openssh-server
+{ [ -x /usr/sbin/lighttpd ] && ls /usr/lib/lighttpd/mod_openssl.so >/dev/null 2>&1; } || install_without_services lighttpd lighttpd-mod-openssl
 rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
 
 step "Scripts (shellcheck)"

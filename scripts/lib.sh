@@ -23,6 +23,25 @@ install_packages() {
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null || fail "please install these packages: $*"
 }
 
+# Installs packages whose servers are to run only where somebody starts them: neither now nor at the
+# next start of the machine.
+install_without_services() {
+  local sudo='' policy=/usr/sbin/policy-rc.d made=false service
+  [ "$(id -u)" = 0 ] || sudo='sudo -n'
+  if ! [ -e "$policy" ] && printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null 2>&1; then
+    $sudo chmod 755 "$policy"
+    made=true
+  fi
+  install_packages "$@"
+  if $made; then $sudo rm -f "$policy"; fi
+  for service in "$@"; do
+    case "$service" in
+      openssh-server) $sudo systemctl disable ssh >/dev/null 2>&1 || true ;;
+      lighttpd) $sudo systemctl disable lighttpd >/dev/null 2>&1 || true ;;
+    esac
+  done
+}
+
 # Makes sure that a command exists, by its Debian package.
 need() {
   command -v "$1" >/dev/null || install_packages "${2:-$1}"

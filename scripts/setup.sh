@@ -8,5 +8,7 @@ cd "$ROOT"
 command -v cargo >/dev/null || fail "Rust is missing: install rustup, then run this again"
 command -v cc >/dev/null || install_packages gcc libc6-dev
 need git
+# They hold the SSH keys of tasks.
+need ssh-agent openssh-client
 need curl
 ./scripts/install-cli.sh

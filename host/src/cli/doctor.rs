@@ -5,6 +5,7 @@
 //! plugins in compiled form.
 
 mod checks;
+mod git;
 mod report;
 mod upstream;
 

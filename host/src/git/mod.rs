@@ -38,7 +38,7 @@ pub use url::{RepositoryUrl, Scheme};
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A program of the system.
-fn program(name: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn program(name: &str) -> Option<std::path::PathBuf> {
     PATH.split(':')
         .map(|directory| std::path::Path::new(directory).join(name))
         .find(|path| path.is_file())

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::CLI_VERSION;
 use super::report::Finding;
-use super::upstream;
+use super::{git, upstream};
 use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
 use crate::isolation::{Isolation, Level};
@@ -35,6 +35,7 @@ pub(super) async fn all(config: &Config, environment: &BTreeMap<String, String>)
     ];
     findings.push(cli(config, environment).await);
     findings.extend(isolation(config));
+    findings.push(git::check(environment).await);
     findings.push(plugins(config).await);
     findings.push(toolchain(environment).await);
     findings.extend(upstream::reach(&config.broker.upstream).await);
@@ -262,7 +263,7 @@ async fn toolchain(environment: &BTreeMap<String, String>) -> Finding {
 }
 
 /// What a program prints. It gets the environment of a job: it needs none of our secrets either.
-async fn answer(
+pub(super) async fn answer(
     program: &Path,
     arguments: &[&str],
     environment: &BTreeMap<String, String>,
