@@ -36,7 +36,7 @@ fn main() {
     .unwrap();
     let credential = Credential::ApiKey("sk-bench".to_owned().into());
     let broker = runtime
-        .block_on(Broker::start(&config.broker, credential))
+        .block_on(Broker::start(&config.broker, credential, None))
         .unwrap();
     let environment: BTreeMap<String, String> = broker.environment().into_iter().collect();
 

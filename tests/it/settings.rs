@@ -150,3 +150,23 @@ fn an_isolation_minimum_that_cannot_be_met_stops_the_start() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn a_system_prompt_that_cannot_be_read_is_told_at_the_start_and_by_the_doctor() {
+    for command in ["serve", "doctor"] {
+        let (output, _data) = gatehouse(
+            &[command],
+            &[
+                (
+                    "GATEHOUSE__TASK__SYSTEM_PROMPT_FILE",
+                    "/nonexistent/prompt.md",
+                ),
+                ("GATEHOUSE_LISTEN", "127.0.0.1:0"),
+            ],
+        );
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("/nonexistent/prompt.md"), "{command}: {said}");
+    }
+}

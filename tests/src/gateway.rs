@@ -25,6 +25,7 @@ const UIDS: u32 = 8;
 /// A gateway that is to be started.
 pub struct Builder {
     scenario: String,
+    script: Option<Value>,
     manifest: Option<String>,
     environment: BTreeMap<String, String>,
 }
@@ -48,6 +49,7 @@ impl Gateway {
     pub fn with() -> Builder {
         Builder {
             scenario: "text-only".to_owned(),
+            script: None,
             manifest: None,
             environment: BTreeMap::new(),
         }
@@ -71,6 +73,25 @@ impl Gateway {
     /// `POST /run`, as a stream.
     pub async fn run(&self, request: &Value) -> Stream {
         Stream::open(self.post("/run", request).await).await
+    }
+
+    /// A task of `/run` from its start to its end: the report, and every event before it. Nothing of
+    /// the task is left then.
+    pub async fn ends(&self, request: &Value) -> (Value, Vec<crate::Event>) {
+        let events = self.run(request).await.rest().await;
+        let report = events.last().expect("an end").json();
+        self.is_clean().await;
+        (report, events)
+    }
+
+    /// The refusal of a request that must not be taken.
+    pub async fn refused(&self, request: &Value) -> Value {
+        let response = self.post("/run", request).await;
+        let status = response.status().as_u16();
+        let mut body: Value = response.json().await.expect("JSON");
+        assert!(status >= 400, "it was taken: {body}");
+        body["status"] = status.into();
+        body
     }
 
     /// `POST /run-async` that must be accepted; the task's id.
@@ -163,6 +184,11 @@ impl Gateway {
         text.lines()
             .map(|line| serde_json::from_str(line).expect("a decision is JSON"))
             .collect()
+    }
+
+    /// Where the model listens.
+    pub fn model_url(&self) -> String {
+        self.model.url()
     }
 
     /// What the model was asked so far.
@@ -272,6 +298,18 @@ impl Builder {
         self
     }
 
+    /// What the model answers, turn by turn, whatever it is asked.
+    pub fn turns(mut self, turns: Value) -> Self {
+        self.script = Some(json!({"conversations": [{"prompt": "", "turns": turns}]}));
+        self
+    }
+
+    /// The content of a scenario file.
+    pub fn script(mut self, scenario: Value) -> Self {
+        self.script = Some(scenario);
+        self
+    }
+
     /// In place of the shipped plugins.
     pub fn plugins(mut self, manifest: &Manifest) -> Self {
         self.manifest = Some(manifest.text().to_owned());
@@ -291,8 +329,12 @@ impl Builder {
             expect_key: Some(canaries.api_key.clone()),
             ..Options::default()
         };
-        let scenarios =
-            Scenarios::load(scenario(&self.scenario)).unwrap_or_else(|error| panic!("{error}"));
+        let scenarios = match self.script {
+            Some(script) => Scenarios::from_json(script).expect("a scenario"),
+            None => {
+                Scenarios::load(scenario(&self.scenario)).unwrap_or_else(|error| panic!("{error}"))
+            }
+        };
         let model = ScriptedModel::start_with(scenarios, options)
             .await
             .expect("a free port");

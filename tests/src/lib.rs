@@ -66,3 +66,23 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
+
+/// Everything that a request to the model says: its system prompt and the texts of its messages.
+pub fn words_of(body: &serde_json::Value) -> String {
+    fn texts(value: &serde_json::Value, all: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) => all.push(text.clone()),
+            serde_json::Value::Array(blocks) => {
+                for block in blocks {
+                    texts(&block["text"], all);
+                    texts(&block["content"], all);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    texts(&body["system"], &mut all);
+    texts(&body["messages"], &mut all);
+    all.join("\n")
+}

@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::check::{draft, parse};
+use super::operators_prompts::Prompts;
 use super::policies::{Candidate, Policies};
 use super::request::action_key;
 use super::schema::{FIELDS, find};
-use super::{Refusal, Request};
+use super::{Refusal, Request, slash_command};
 use crate::config::{Config, Task};
 use crate::plugin::{Decision, OptionsRefused, PluginSet, Rejection, Validation};
 use crate::task::{AgentSummary, Mode, Phase, Record, Status, TaskId, names};
@@ -30,6 +31,9 @@ pub struct Draft {
     pub mode: Mode,
     /// Fields that were accepted and have no effect.
     pub warnings: Vec<String>,
+    /// Tools of the called command, for which the CLI asks nobody. No list that restricts: the gate
+    /// does not know of it.
+    pub approved_tools: Vec<String>,
 }
 
 /// Without [`Draft::value`]: it holds the secrets in clear.
@@ -58,6 +62,15 @@ pub struct Payload {
     pub mode: Mode,
     /// Accepted at.
     pub created_at: Timestamp,
+    /// [`Draft::approved_tools`].
+    #[serde(default)]
+    pub approved_tools: Vec<String>,
+    /// As in the record.
+    #[serde(default)]
+    pub system_prompt_version: Option<String>,
+    /// As in the record.
+    #[serde(default)]
+    pub append_system_prompt_version: Option<String>,
 }
 
 impl Payload {
@@ -99,6 +112,8 @@ impl Payload {
             metadata: metadata.cloned(),
             effective,
             plugin_set: self.plugin_set.clone(),
+            system_prompt_version: self.system_prompt_version.clone(),
+            append_system_prompt_version: self.append_system_prompt_version.clone(),
             detach: detach == Some(true) || self.mode == Mode::Async,
             execution_name: None,
             attempt: 0,
@@ -165,12 +180,13 @@ impl Admission {
         }
     }
 
-    /// Steps 1 and 2: JSON, unknown fields, types, ranges, defaults, the credential rule.
+    /// Steps 1 and 2: JSON, unknown fields, types, ranges, defaults, the credential rule, the command
+    /// that the prompt calls.
     pub fn check(&self, body: &[u8], mode: Mode) -> Result<Draft, Refusal> {
-        draft(parse(body)?, mode, &self.task)
+        slash_command::settle(draft(parse(body)?, mode, &self.task)?, &self.task)
     }
 
-    /// Step 3: validators in order, amendments checked again, options of post-execution actions
+    /// Step 3: the operator's system prompts, validators in order, amendments checked again, options of post-execution actions
     /// checked by their plugins. `logs_uri(id)` tells where the events will lie.
     pub async fn admit(
         &self,
@@ -194,6 +210,8 @@ impl Admission {
             (None, Mode::Sync) => TaskId::fresh_sync(),
             (None, Mode::Async) => TaskId::fresh_async(),
         };
+        let prompts = Prompts::fill(&mut draft.value, &self.task).await?;
+        draft.request = Request::from_admitted(&draft.value)?;
         let mut decisions = Vec::new();
         for n in 0..plugins.validators() {
             let candidate = Candidate {
@@ -225,7 +243,12 @@ impl Admission {
             let outcome = plugins.check_options(&action.plugin, &action.options).await;
             outcome.map_err(|refused| options_refused(refused, &field))?;
         }
-        admitted(id, draft, caller, plugins.revision(), decisions, logs_uri)
+        let versions = [
+            prompts.version("systemPrompt", &draft.value),
+            prompts.version("appendSystemPrompt", &draft.value),
+        ];
+        let revision = plugins.revision();
+        admitted(id, draft, versions, caller, revision, decisions, logs_uri)
     }
 
     /// Applies a validator's merge patch. The result has to pass everything that a caller's request
@@ -249,6 +272,7 @@ impl Admission {
             value,
             mode,
             mut warnings,
+            approved_tools,
             ..
         } = draft_before;
         let mut amended = Value::Object(value);
@@ -258,8 +282,14 @@ impl Admission {
         };
         let mut after =
             draft(amended, mode, &self.task).map_err(|refusal| invalid(refusal.message))?;
+        // What was true before is told already.
+        after.warnings.retain(|warning| !warnings.contains(warning));
         warnings.append(&mut after.warnings);
-        Ok(Draft { warnings, ..after })
+        Ok(Draft {
+            warnings,
+            approved_tools,
+            ..after
+        })
     }
 }
 
@@ -326,6 +356,7 @@ fn cut(words: &str) -> String {
 fn admitted(
     id: TaskId,
     draft: Draft,
+    [system_prompt_version, append_system_prompt_version]: [Option<String>; 2],
     caller: &str,
     revision: &str,
     decisions: Vec<Decision>,
@@ -340,6 +371,9 @@ fn admitted(
         caller: caller.to_owned(),
         mode: draft.mode,
         created_at,
+        approved_tools: draft.approved_tools,
+        system_prompt_version,
+        append_system_prompt_version,
     };
     let logs_path = logs_uri(id.as_str());
     let record = Record {

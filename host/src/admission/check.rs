@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::schema::{FIELDS, Field, find};
-use super::{Draft, Refusal, Request};
+use super::{Draft, Refusal, Request, mcp};
 use crate::config::{Task, nearest};
 use crate::task::Mode;
 
@@ -59,7 +59,7 @@ pub(super) fn draft(
             servable(field, mode)?;
         }
     }
-    let warnings = drop_idle(&mut value, mode);
+    let mut warnings = drop_idle(&mut value, mode);
     for field in &FIELDS {
         if !value.contains_key(field.name)
             && let Some(default) = field.default.and_then(|default| default(task))
@@ -68,11 +68,13 @@ pub(super) fn draft(
         }
     }
     let request = Request::from_admitted(&value)?;
+    warnings.extend(mcp::check(&request)?);
     Ok(Draft {
         value,
         request,
         mode,
         warnings,
+        approved_tools: Vec::new(),
     })
 }
 

@@ -80,6 +80,11 @@ fn everything() -> Value {
         "subagents": {
             "reviewer": { "frontmatter": { "description": "Reviews", "tools": ["Read"] }, "content": "Review." }
         },
+        "requiredMcpServers": ["files"],
+        "slashCommands": { "fix": { "frontmatter": { "description": "Fixes" }, "content": "Fix $0." } },
+        "repoConfig": "memory",
+        "envFile": "workspace",
+        "outputSchema": { "type": "object" },
         "callbackUrl": "https://example.com/hook?token=1",
         "taskId": "task-1",
     })

@@ -78,10 +78,16 @@ pub(super) fn labels(path: &str, value: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A JSON Schema that an object can meet; its own rules are checked where it is compiled.
+/// A JSON Schema that needs nothing from elsewhere.
 pub(super) fn output_schema(path: &str, value: &Value) -> Result<(), Refusal> {
-    // It becomes one argument of the CLI.
-    bounded(path, object_value(path, value)?, 100_000)
+    bounded(path, object_value(path, value)?, 100_000)?;
+    // The compiler's own words would repeat values.
+    jsonschema::validator_for(value)
+        .map(|_| ())
+        .map_err(|error| {
+            let at = error.instance_path().to_string();
+            Refusal::invalid(path, format!("is no valid JSON Schema, at {at:?}"))
+        })
 }
 
 /// `{"mcpServers": {"name": {"command": …} or {"url": …}}}`
@@ -149,9 +155,32 @@ pub(super) fn subagents(path: &str, value: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Name to `{frontmatter?, content}`.
+/// Name to `{frontmatter?, content}`; the front matter's names are the CLI's.
 pub(super) fn slash_commands(path: &str, value: &Value) -> Result<(), Refusal> {
-    documents(path, value).map(|_| ())
+    for (name, command) in documents(path, value)? {
+        let path = format!("{path}.{name}.frontmatter");
+        let Some(matter) = command.get("frontmatter").and_then(Value::as_object) else {
+            continue;
+        };
+        known_keys(
+            &path,
+            matter,
+            &["description", "argument-hint", "allowed-tools", "model"],
+        )?;
+        for (key, form) in [
+            ("description", forms::prose as forms::Form),
+            ("argument-hint", forms::prose),
+            ("model", forms::model),
+        ] {
+            if let Some(value) = matter.get(key) {
+                text(&format!("{path}.{key}"), value, 8 << 10, form)?;
+            }
+        }
+        if let Some(tools) = matter.get("allowed-tools") {
+            tool_list(&format!("{path}.allowed-tools"), tools)?;
+        }
+    }
+    Ok(())
 }
 
 fn documents<'a>(path: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Refusal> {

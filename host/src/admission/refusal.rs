@@ -16,6 +16,7 @@ pub const CODES: &[&str] = &[
     "rejected-by-policy",
     "validator-amendment-invalid",
     "plugin-unavailable",
+    "system-prompt-unavailable",
     "internal",
 ];
 

@@ -178,8 +178,9 @@ impl Request {
         secrets
     }
 
-    /// Every secret value in the request: credentials, SSH key, `environmentSecrets`.
-    pub fn secrets(&self) -> Vec<&SecretString> {
+    /// Every secret value in the request: credentials, SSH key, `environmentSecrets`, and what
+    /// `mcpConfig` gives to servers.
+    pub fn secrets(&self) -> Vec<SecretString> {
         let single = [
             &self.anthropic_api_key,
             &self.anthropic_oauth_token,
@@ -190,6 +191,8 @@ impl Request {
             .into_iter()
             .flatten()
             .chain(self.environment_secrets.values())
+            .cloned()
+            .chain(super::mcp::secrets(self))
             .collect()
     }
 }

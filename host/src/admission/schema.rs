@@ -8,7 +8,7 @@ use crate::config::Task;
 use crate::task::Mode;
 
 /// One argument of a program may be 128 KiB long on Linux; texts that become one stay well below.
-const ARGUMENT: usize = 100_000;
+pub(super) const ARGUMENT: usize = 100_000;
 
 /// One field of the request's body.
 pub(super) struct Field {
@@ -100,10 +100,9 @@ pub(super) static FIELDS: [Field; 38] = [
     field(
         "requiredMcpServers",
         Kind::Texts(64, 64, forms::server_name),
-    )
-    .not_yet(),
+    ),
     field("subagents", Kind::Object(nested::subagents)),
-    field("slashCommands", Kind::Object(nested::slash_commands)).not_yet(),
+    field("slashCommands", Kind::Object(nested::slash_commands)),
     field("gitRepo", Kind::Text(2048, forms::repository)).shown(),
     field("gitBranch", Kind::Text(255, forms::branch)).shown(),
     field("gitDepth", Kind::Whole(|_| 10_000)).shown(),
@@ -112,13 +111,9 @@ pub(super) static FIELDS: [Field; 38] = [
     field("sshKey", Kind::Text(16 << 10, forms::private_key)).secret(),
     field("gitToken", Kind::Text(4096, forms::token)).secret(),
     field("gitAccess", Kind::Choice(&["agent", "none"])).shown(),
-    field("repoConfig", Kind::Choice(&["none", "memory", "full"]))
-        .shown()
-        .not_yet(),
-    field("envFile", Kind::Choice(&["outside", "workspace", "none"]))
-        .shown()
-        .not_yet(),
-    field("outputSchema", Kind::Object(nested::output_schema)).not_yet(),
+    field("repoConfig", Kind::Choice(&["none", "memory", "full"])).shown(),
+    field("envFile", Kind::Choice(&["outside", "workspace", "none"])).shown(),
+    field("outputSchema", Kind::Object(nested::output_schema)),
     field("labels", Kind::Object(nested::labels)),
     field("callbackUrl", Kind::Text(2048, forms::callback_url))
         .fixed()

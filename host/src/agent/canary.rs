@@ -4,10 +4,12 @@
 //! command, and our gate denies it. Proved is the gate only if the CLI asked about this very call, the
 //! command left no trace, and the model was told of the denial.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{self, Place, Sink};
@@ -19,9 +21,15 @@ use crate::redact::Redactor;
 
 /// For the whole proof.
 const LIMIT: Duration = Duration::from_secs(30);
+/// The same where hooks of the workspace run at the start.
+const LIMIT_WITH_HOOKS: Duration = Duration::from_secs(120);
 
 /// See [`super::prove_gate`].
-pub(super) async fn prove(task: &AgentTask, sandbox: &Sandbox) -> Result<(), GateUnproven> {
+pub(super) async fn prove(
+    task: &AgentTask,
+    sandbox: &Sandbox,
+    settings: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), GateUnproven> {
     let failed = |error: &dyn std::fmt::Display| GateUnproven::Failed(error.to_string());
     let base = sandbox
         .tmp()
@@ -30,6 +38,11 @@ pub(super) async fn prove(task: &AgentTask, sandbox: &Sandbox) -> Result<(), Gat
     for directory in [&home, &tmp, &cwd] {
         sandbox
             .make_dir(directory)
+            .map_err(|error| failed(&error))?;
+    }
+    for (path, content) in settings {
+        sandbox
+            .write_for_agent(&cwd.join(path), content)
             .map_err(|error| failed(&error))?;
     }
     let marker = cwd.join("ran");
@@ -43,10 +56,16 @@ pub(super) async fn prove(task: &AgentTask, sandbox: &Sandbox) -> Result<(), Gat
         trial.append_system_prompt,
         trial.mcp_config,
     ) = (None, None, None);
+    trial.required_mcp_servers.clear();
+    trial.output_schema = None;
     trial.subagents.clear();
     trial.disallowed_tools.clear();
     trial.cwd.clone_from(&cwd);
-    trial.total = LIMIT;
+    trial.total = if task.trusts_workspace {
+        LIMIT_WITH_HOOKS
+    } else {
+        LIMIT
+    };
     // One turn for the call, one to be told what came of it.
     trial.max_turns = 2;
     trial.max_budget_usd = None;
@@ -128,6 +147,7 @@ struct Nowhere;
 #[async_trait]
 impl Sink for Nowhere {
     async fn append(&self, _line: &[u8]) {}
+    async fn say(&self, _fields: Value) {}
 
     fn redactor(&self) -> Redactor {
         Redactor::default()

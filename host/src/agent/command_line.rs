@@ -9,22 +9,29 @@ use std::path::Path;
 
 use super::AgentTask;
 
-/// Stream JSON both ways; permissions asked of us; no settings, commands or MCP servers from files.
-const ALWAYS: [&str; 7] = [
+/// Stream JSON both ways; permissions asked of us; no MCP servers from files but ours.
+const ALWAYS: [&str; 6] = [
     "-p",
     "--input-format=stream-json",
     "--output-format=stream-json",
     "--verbose",
     "--permission-prompt-tool=stdio",
-    "--setting-sources=",
     "--strict-mcp-config",
 ];
+
+/// No settings, commands, agents or memory from files, and no tool `Skill`: through it the CLI's own
+/// commands run `git` without asking about it, and git runs what the repository's configuration names.
+const NOTHING_OF_THE_WORKSPACE: [&str; 2] = ["--setting-sources=", "--disable-slash-commands"];
+
+/// Never the source `user`: what the agent writes into its home is read again while it runs, and a
+/// variable set there turns the hooks off. Commands of the workspace run no shell of their own.
+const ALL_OF_THE_WORKSPACE: &str = "--setting-sources=project,local";
 
 /// Where programs are found.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the CLI must and must not do.
-const SWITCHES: [(&str, &str); 7] = [
+const SWITCHES: [(&str, &str); 8] = [
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     ("DISABLE_TELEMETRY", "1"),
     ("DISABLE_ERROR_REPORTING", "1"),
@@ -33,6 +40,8 @@ const SWITCHES: [(&str, &str); 7] = [
     ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1"),
     // The tool asks api.anthropic.com about every domain, past the broker.
     ("CLAUDE_CODE_DISABLE_WEB_FETCH", "1"),
+    // They run shell commands of their own, about which nobody is asked.
+    ("CLAUDE_CODE_DISABLE_BUNDLED_SKILLS", "1"),
     ("LANG", "C.UTF-8"),
 ];
 
@@ -50,6 +59,12 @@ const OF_THE_CLI: [&str; 6] = [
 /// The CLI's arguments. `mcp_config` is the file that holds it.
 pub(super) fn arguments(task: &AgentTask, mcp_config: Option<&Path>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ALWAYS.iter().map(OsString::from).collect();
+    if task.trusts_workspace {
+        arguments.push(ALL_OF_THE_WORKSPACE.into());
+        arguments.push(format!("--settings={}", settings(&task.cwd)).into());
+    } else {
+        arguments.extend(NOTHING_OF_THE_WORKSPACE.map(OsString::from));
+    }
     let mut flag = |name: &str, value: &str| arguments.push(format!("--{name}={value}").into());
     flag("permission-mode", task.permission_mode.as_str());
     flag("max-turns", &task.max_turns.to_string());
@@ -76,16 +91,32 @@ pub(super) fn arguments(task: &AgentTask, mcp_config: Option<&Path>) -> Vec<OsSt
     arguments
 }
 
+/// Settings that go over those of the workspace. The memory of directories above it is somebody else's.
+fn settings(cwd: &Path) -> serde_json::Value {
+    let sandbox = cwd
+        .ancestors()
+        .skip_while(|path| !path.ends_with("workspace"));
+    let above = sandbox.skip(1).map(|path| path.display().to_string());
+    let excluded = above.flat_map(|path| {
+        let path = path.trim_end_matches('/');
+        ["CLAUDE.md", "CLAUDE.local.md", ".claude/**"].map(|name| format!("{path}/{name}"))
+    });
+    serde_json::json!({
+        "disableSkillShellExecution": true,
+        "claudeMdExcludes": excluded.collect::<Vec<_>>(),
+    })
+}
+
 /// The CLI's whole environment: the task's own, except what would change how the CLI itself works,
 /// and over it ours.
 pub(super) fn environment(
-    task: &BTreeMap<String, String>,
+    task: &AgentTask,
     home: &Path,
     tmp: &Path,
     as_root: bool,
 ) -> BTreeMap<OsString, OsString> {
     let mut environment = BTreeMap::new();
-    for (name, value) in task {
+    for (name, value) in &task.env {
         // The system takes no such names and no such values.
         let possible = !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
         if possible && may_come_with_a_task(name) {
@@ -100,6 +131,8 @@ pub(super) fn environment(
             .chain(&SWITCHES)
             .map(|(name, value)| (name.into(), value.into())),
     );
+    let patience = task.limits.mcp_start_timeout.as_millis().to_string();
+    environment.insert("MCP_TIMEOUT".into(), patience.into());
     environment.insert("HOME".into(), home.into());
     environment.insert("TMPDIR".into(), tmp.into());
     if as_root {
@@ -109,6 +142,7 @@ pub(super) fn environment(
     // The broker is on this machine, whatever proxy the task needs for the rest.
     for name in ["NO_PROXY", "no_proxy"] {
         let others = task
+            .env
             .get(name)
             .map(|others| format!(",{others}"))
             .unwrap_or_default();
@@ -156,7 +190,15 @@ mod tests {
         hostile.fallback_model = Some("-p".into());
         hostile.prompt = "--prompt".into();
         hostile.system_prompt = Some("--system".into());
-        let arguments = arguments(&hostile, Some(Path::new("/x/--mcp.json")));
+        hostile.cwd = "/w/workspace/--x".into();
+        for trusted in [false, true] {
+            hostile.trusts_workspace = trusted;
+            check(&hostile);
+        }
+    }
+
+    fn check(hostile: &AgentTask) {
+        let arguments = arguments(hostile, Some(Path::new("/x/--mcp.json")));
         let names: Vec<String> = arguments
             .iter()
             .map(|argument| {
@@ -170,7 +212,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            names[ALWAYS.len()..],
+            names[ALWAYS.len() + 2..],
             [
                 "--permission-mode",
                 "--max-turns",
@@ -211,7 +253,9 @@ mod tests {
         given.insert("TOKEN".into(), "kept".into());
         given.insert("ANTHROPIC_BASE_URL".into(), "http://127.0.0.1:1".into());
         given.insert("NO_PROXY".into(), "example.com".into());
-        let all = environment(&given, Path::new("/h"), Path::new("/t"), false);
+        let mut task = task();
+        task.env = given;
+        let all = environment(&task, Path::new("/h"), Path::new("/t"), false);
         for name in hostile {
             assert!(!all.contains_key(std::ffi::OsStr::new(name)), "{name}");
         }

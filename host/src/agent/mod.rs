@@ -9,6 +9,7 @@ mod binary;
 mod canary;
 mod command_line;
 mod lines;
+mod mcp;
 mod outcome;
 mod protocol;
 mod run;
@@ -72,6 +73,13 @@ pub struct AgentTask {
     pub fallback_model: Option<String>,
     /// A JSON object `{"mcpServers": …}`, if any.
     pub mcp_config: Option<Value>,
+    /// Servers without which the run ends before the task is handed over.
+    pub required_mcp_servers: Vec<String>,
+    /// What the answer must look like.
+    pub output_schema: Option<Value>,
+    /// Whether settings, hooks, commands, agents and memory that lie in the workspace count. Those of
+    /// the agent's home never do: the agent can write there, and they could turn the gate off.
+    pub trusts_workspace: bool,
     /// Name to `{frontmatter, content}`.
     pub subagents: BTreeMap<String, Value>,
     /// Where it works, inside the workspace.
@@ -130,12 +138,18 @@ pub enum GateUnproven {
 ///
 /// The same flags, permission mode, allowed tools and environment are used, but a home and a
 /// directory apart, two turns and no budget, no MCP servers, and no list of disallowed tools: the CLI
-/// asks nothing about a tool that is disallowed, and the list can only take calls away.
+/// asks nothing about a tool that is disallowed, and the list can only take calls away. `settings` are
+/// the workspace's own, by their paths below the working directory: they lie in the trial's directory
+/// likewise, so that one that opens the gate is found out.
 ///
 /// # Errors
 /// Whatever keeps the proof from being complete; the task must not be handed over then.
-pub async fn prove_gate(task: &AgentTask, sandbox: &Sandbox) -> Result<(), GateUnproven> {
-    canary::prove(task, sandbox).await
+pub async fn prove_gate(
+    task: &AgentTask,
+    sandbox: &Sandbox,
+    settings: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), GateUnproven> {
+    canary::prove(task, sandbox, settings).await
 }
 
 /// Runs the CLI. Every line of its output but the control protocol's goes to `log`, unchanged. When

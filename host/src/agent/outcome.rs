@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::AgentEnd;
 use super::protocol::TurnResult;
 use crate::isolation::Ended;
@@ -31,6 +33,8 @@ pub(super) enum Stop {
     NoExit(Duration),
     /// The hook was not taken.
     NoGate(String),
+    /// An MCP server that must be there is not.
+    NoServer { server: String, why: String },
     /// It broke the protocol.
     Confused(&'static str),
 }
@@ -50,9 +54,14 @@ pub(super) struct Evidence {
     pub(super) denied_calls: u32,
 }
 
-/// The verdict. Its texts are free of secrets: cut where they are long, they could not be redacted later.
-pub(super) fn judge(evidence: &Evidence, redactor: &Redactor) -> AgentEnd {
-    let (status, reason, exit_code, error) = match verdict(evidence) {
+/// The verdict; `schema` is what a completed run's answer must look like. Its texts are free of secrets:
+/// cut where they are long, they could not be redacted later.
+pub(super) fn judge(evidence: &Evidence, schema: Option<&Value>, redactor: &Redactor) -> AgentEnd {
+    let verdict = match (verdict(evidence), schema, &evidence.result) {
+        (Verdict::Completed, Some(schema), Some(result)) => answered(result, schema),
+        (verdict, ..) => verdict,
+    };
+    let (status, reason, exit_code, error) = match verdict {
         Verdict::Completed => (Status::Completed, None, 0, None),
         Verdict::Cancelled => (
             Status::Cancelled,
@@ -68,6 +77,9 @@ pub(super) fn judge(evidence: &Evidence, redactor: &Redactor) -> AgentEnd {
     let mut summary = result
         .map(|result| summary(result, redactor))
         .unwrap_or_default();
+    if status != Status::Completed {
+        summary.structured_output = None;
+    }
     summary.denied_calls = evidence.denied_calls;
     AgentEnd {
         status,
@@ -138,6 +150,32 @@ fn verdict(evidence: &Evidence) -> Verdict {
     Verdict::Completed
 }
 
+/// The CLI may end well without an answer, and whether one is of the schema is ours to know.
+fn answered(result: &TurnResult, schema: &Value) -> Verdict {
+    let failed = |error: String| Verdict::Failed(Reason::AgentError, 1, error);
+    let Some(answer) = &result.structured_output else {
+        return failed(
+            "the agent ended without an answer of the form that outputSchema asks for".to_owned(),
+        );
+    };
+    if answer.to_string().len() > MOST_RESULT {
+        return failed(format!(
+            "the agent's structured answer is longer than {MOST_RESULT} bytes"
+        ));
+    }
+    let validator = match jsonschema::validator_for(schema) {
+        Ok(validator) => validator,
+        Err(_) => return failed("outputSchema cannot be read".to_owned()),
+    };
+    match validator.validate(answer) {
+        Ok(()) => Verdict::Completed,
+        Err(error) => failed(format!(
+            "the agent's structured answer is not what outputSchema asks for, at {:?}",
+            error.instance_path().to_string()
+        )),
+    }
+}
+
 fn stopped(stop: &Stop) -> Verdict {
     let stalled = |error: String| Verdict::Failed(Reason::Stalled, 1, error);
     match stop {
@@ -154,6 +192,11 @@ fn stopped(stop: &Stop) -> Verdict {
             "the agent did not end within {limit:?} of its result"
         )),
         Stop::NoGate(why) => Verdict::Failed(Reason::Policy, 1, why.clone()),
+        Stop::NoServer { server, why } => {
+            let error =
+                format!("the MCP server {server}, which the task requires, did not start: {why}");
+            Verdict::Failed(Reason::Setup, 1, error)
+        }
         Stop::Confused(why) => Verdict::Failed(Reason::AgentError, 1, (*why).to_owned()),
     }
 }
@@ -194,6 +237,12 @@ fn fault(result: &TurnResult) -> Option<Reason> {
 
 /// The error in the CLI's own words.
 fn said(result: &TurnResult) -> String {
+    if result.subtype == "error_max_structured_output_retries" {
+        let last = result.errors.join("; ");
+        return format!(
+            "the agent did not manage to give an answer of the form that outputSchema asks for: {last}"
+        );
+    }
     let text = result.result.clone().filter(|text| !text.trim().is_empty());
     text.or_else(|| (!result.errors.is_empty()).then(|| result.errors.join("; ")))
         .unwrap_or_else(|| format!("the agent reported {}", result.subtype))
@@ -223,6 +272,10 @@ fn summary(result: &TurnResult, redactor: &Redactor) -> AgentSummary {
         session_id: result.session_id.clone(),
         // The broker's count is the true one.
         usage: None,
+        structured_output: result.structured_output.as_ref().map(|answer| {
+            let redacted = redactor.line(answer.to_string().as_bytes()).into_owned();
+            serde_json::from_slice(&redacted).unwrap_or_default()
+        }),
         terminal_reason: Some(detail),
         denied_calls: 0,
     }

@@ -16,6 +16,8 @@ use super::{AgentTask, GateAnswer};
 const HOOK: &str = "gate";
 /// Our name for the first request.
 pub(super) const INITIALIZE: &str = "initialize";
+/// Our name for the question how MCP servers stand.
+pub(super) const SERVERS: &str = "servers";
 /// How much longer than a decision may take the CLI waits before it blocks the call by itself.
 const HOOK_MARGIN: Duration = Duration::from_secs(5);
 
@@ -94,6 +96,7 @@ pub(super) struct TurnResult {
     pub(super) session_id: Option<String>,
     pub(super) result: Option<String>,
     pub(super) errors: Vec<String>,
+    pub(super) structured_output: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -181,7 +184,7 @@ fn answered(response: &Value) -> Frame {
     }
 }
 
-/// Opens the conversation: hooks, system prompts, subagents.
+/// Opens the conversation: hooks, system prompts, subagents, the answer's schema.
 pub(super) fn initialize(task: &AgentTask) -> Vec<u8> {
     let patience = (task.limits.decision_timeout + HOOK_MARGIN)
         .as_secs_f64()
@@ -200,7 +203,17 @@ pub(super) fn initialize(task: &AgentTask) -> Vec<u8> {
     if !task.subagents.is_empty() {
         request.insert("agents".into(), subagents(&task.subagents));
     }
+    if let Some(schema) = &task.output_schema {
+        request.insert("jsonSchema".into(), schema.clone());
+    }
     line(&json!({"type": "control_request", "request_id": INITIALIZE, "request": request}))
+}
+
+/// Asks how the MCP servers stand.
+pub(super) fn ask_about_servers() -> Vec<u8> {
+    line(&json!({
+        "type": "control_request", "request_id": SERVERS, "request": {"subtype": "mcp_status"},
+    }))
 }
 
 /// Why the answer to [`initialize`] does not let us hand over the task, if it does not.

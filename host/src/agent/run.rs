@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
@@ -42,7 +43,10 @@ pub(super) struct Place<'a> {
 /// Takes the lines that a caller may see.
 #[async_trait]
 pub(super) trait Sink: Sync {
+    /// A line of the CLI's.
     async fn append(&self, line: &[u8]);
+    /// A line of ours.
+    async fn say(&self, fields: Value);
 
     /// Takes secrets out of what is cut before it comes here.
     fn redactor(&self) -> Redactor;
@@ -52,6 +56,10 @@ pub(super) trait Sink: Sync {
 impl Sink for EventLog {
     async fn append(&self, line: &[u8]) {
         EventLog::append(self, line).await;
+    }
+
+    async fn say(&self, fields: Value) {
+        EventLog::say(self, fields).await;
     }
 
     fn redactor(&self) -> Redactor {
@@ -70,7 +78,7 @@ pub(super) async fn run(
 ) -> AgentEnd {
     match start(task, sandbox, place).await {
         Ok(process) => match follow(task, sandbox, process, gate, sink, cancel).await {
-            Ok(evidence) => judge(&evidence, &sink.redactor()),
+            Ok(evidence) => judge(&evidence, task.output_schema.as_ref(), &sink.redactor()),
             Err(error) => not_started(&error),
         },
         Err(error) => not_started(&error),
@@ -89,7 +97,7 @@ async fn start(
     }
     let args: Vec<OsString> =
         command_line::arguments(task, task.mcp_config.as_ref().map(|_| mcp_config.as_path()));
-    let env = command_line::environment(&task.env, place.home, place.tmp, sandbox.runs_as_root());
+    let env = command_line::environment(task, place.home, place.tmp, sandbox.runs_as_root());
     sandbox.spawn(&Program {
         path,
         args,
@@ -158,8 +166,13 @@ async fn follow(
                     talk.close_now();
                     Ok(())
                 }
+                Due::AskAboutServers => talk.ask_about_servers(),
+                Due::GiveUpServers => talk.give_up_servers(),
             },
         };
+        for note in talk.notes.drain(..) {
+            sink.say(note).await;
+        }
         if let Err(stop) = step {
             break Over::Stopped(stop);
         }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::mcp::Servers;
 use super::outcome::Stop;
-use super::protocol::{self, Call, Event, Frame, INITIALIZE, Question, TurnResult};
+use super::protocol::{self, Call, Event, Frame, INITIALIZE, Question, SERVERS, TurnResult};
 use super::{AgentTask, Gate, GateAnswer};
 use crate::plugin::ToolCall;
 
@@ -32,6 +34,10 @@ pub(super) enum Due {
     Stop(Stop),
     /// No further turn came: the input is to be closed.
     Close,
+    /// The CLI is to be asked how its MCP servers stand.
+    AskAboutServers,
+    /// Those that have not come up by now have failed.
+    GiveUpServers,
 }
 
 /// One run's conversation.
@@ -39,6 +45,10 @@ pub(super) struct Talk<'a> {
     task: &'a AgentTask,
     workspace: PathBuf,
     gate: &'a dyn Gate,
+    /// Set while MCP servers start and the task waits for them.
+    servers: Option<Servers>,
+    /// Lines of ours for the event log.
+    pub(super) notes: Vec<Value>,
     /// None once our side is closed.
     lines: Option<mpsc::Sender<Vec<u8>>>,
     undecided: FuturesUnordered<BoxFuture<'a, (String, GateAnswer)>>,
@@ -48,8 +58,8 @@ pub(super) struct Talk<'a> {
     pub(super) result: Option<TurnResult>,
     background_tasks: usize,
     started: Instant,
-    /// How long we were not there to listen.
-    absent: Duration,
+    /// Events are waited for from then on.
+    handed_over: Instant,
     /// Of any line.
     last_line: Instant,
     seen_event: bool,
@@ -71,6 +81,8 @@ impl<'a> Talk<'a> {
             task,
             workspace,
             gate,
+            servers: None,
+            notes: Vec::new(),
             lines: Some(lines),
             undecided: FuturesUnordered::new(),
             calls: 0,
@@ -78,7 +90,7 @@ impl<'a> Talk<'a> {
             result: None,
             background_tasks: 0,
             started: now,
-            absent: Duration::ZERO,
+            handed_over: now,
             last_line: now,
             seen_event: false,
             settled: None,
@@ -106,13 +118,20 @@ impl<'a> Talk<'a> {
             Frame::Asked { id, question } => self.asked(id, question),
             Frame::Answered { id, answer } if id == INITIALIZE => match answer {
                 Ok(answer) => match protocol::missing_gate(&answer) {
-                    None => self.write(protocol::user_message(&self.task.prompt)),
+                    None => self.wait_for_servers(),
                     Some(why) => Err(Stop::NoGate(why.to_owned())),
                 },
                 Err(_) => Err(Stop::NoGate(
                     "the CLI refused the hook that guards its tools".to_owned(),
                 )),
             },
+            Frame::Answered { id, answer } if id == SERVERS => {
+                let answer = answer.unwrap_or_default();
+                match self.servers.as_mut().map(|servers| servers.hear(&answer)) {
+                    Some(true) => self.give_up_servers(),
+                    _ => Ok(()),
+                }
+            }
             Frame::Answered { .. } | Frame::Aside => Ok(()),
             Frame::Event(event) => {
                 self.seen_event = true;
@@ -120,6 +139,40 @@ impl<'a> Talk<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn wait_for_servers(&mut self) -> Result<(), Stop> {
+        self.servers = Servers::of(self.task);
+        if self.servers.is_some() {
+            return Ok(());
+        }
+        self.hand_over()
+    }
+
+    /// Asks the CLI how its MCP servers stand.
+    pub(super) fn ask_about_servers(&mut self) -> Result<(), Stop> {
+        if let Some(servers) = &mut self.servers {
+            servers.ask_at = None;
+        }
+        self.write(protocol::ask_about_servers())
+    }
+
+    /// Waits for no server any longer: hands the task over, unless one that must be there is not.
+    pub(super) fn give_up_servers(&mut self) -> Result<(), Stop> {
+        let Some(servers) = self.servers.take() else {
+            return Ok(());
+        };
+        let (notes, missing) = servers.failed();
+        self.notes = notes;
+        match missing {
+            Some((server, why)) => Err(Stop::NoServer { server, why }),
+            None => self.hand_over(),
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<(), Stop> {
+        self.handed_over = Instant::now();
+        self.write(protocol::user_message(&self.task.prompt))
     }
 
     fn asked(&mut self, id: String, question: Question) -> Result<(), Stop> {
@@ -246,6 +299,11 @@ impl<'a> Talk<'a> {
                 Some(_) => (at, Due::Close),
                 None => stop(at, Stop::NoExit(limits.after_result_timeout)),
             }
+        } else if let Some(servers) = &self.servers {
+            match servers.ask_at {
+                Some(at) if at < servers.give_up_at => (at, Due::AskAboutServers),
+                _ => (servers.give_up_at, Due::GiveUpServers),
+            }
         } else if self.seen_event {
             stop(
                 self.last_line + limits.idle_timeout,
@@ -253,7 +311,7 @@ impl<'a> Talk<'a> {
             )
         } else {
             stop(
-                self.started + self.absent + limits.first_event_timeout,
+                self.handed_over + limits.first_event_timeout,
                 Stop::NoFirstEvent(limits.first_event_timeout),
             )
         };
@@ -263,7 +321,10 @@ impl<'a> Talk<'a> {
     /// This process was stopped for so long. The CLI may have spoken, or waited for us, so nothing of
     /// that time counts as its silence; what a task may take in all is another matter.
     pub(super) fn excuse(&mut self, absence: Duration) {
-        self.absent += absence;
+        self.handed_over += absence;
+        if let Some(servers) = &mut self.servers {
+            servers.give_up_at += absence;
+        }
         self.last_line += absence;
         self.settled = self.settled.map(|at| at + absence);
         self.interrupted = self.interrupted.map(|at| at + absence);

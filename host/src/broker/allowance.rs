@@ -5,13 +5,16 @@ use serde::Deserialize;
 use super::meter::Meter;
 use super::refusal::Refusal;
 
-/// The operator's limits for each task. A limit of zero, or an empty list, sets none.
+/// The operator's limits for each task, and the task's own budget. A limit of zero, or an empty list,
+/// sets none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Allowance {
     models: Vec<String>,
     max_tokens: u64,
     requests: u64,
     output_tokens: u64,
+    /// In billionths of a dollar.
+    budget: Option<u64>,
 }
 
 /// The two fields of a request that are judged. What is absent is left to the upstream to refuse.
@@ -24,12 +27,13 @@ struct Asked {
 }
 
 impl Allowance {
-    pub(super) fn new(settings: &crate::config::Broker) -> Self {
+    pub(super) fn new(settings: &crate::config::Broker, budget: Option<u64>) -> Self {
         Self {
             models: settings.allowed_models.clone(),
             max_tokens: u64::from(settings.max_tokens_per_request),
             requests: u64::from(settings.max_requests),
             output_tokens: u64::from(settings.max_output_tokens),
+            budget,
         }
     }
 
@@ -39,6 +43,7 @@ impl Allowance {
         let spent = |limit: u64, sum: u64| limit > 0 && sum >= limit;
         if spent(self.requests, meter.requests())
             || spent(self.output_tokens, meter.output_tokens())
+            || self.budget.is_some_and(|budget| meter.cost() >= budget)
         {
             return Err(Refusal::BudgetSpent);
         }

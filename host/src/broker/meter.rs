@@ -1,4 +1,4 @@
-//! Token counts, read out of answers as they pass.
+//! Token counts and what they cost, read out of answers as they pass.
 //!
 //! Reads `message_start` and `message_delta` of a stream, or `usage` of a whole JSON answer. An
 //! answer in any other form, or one of which the piece with the counts is too long, passes uncounted.
@@ -11,6 +11,8 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::prices::{Prices, Tokens};
+
 /// The longest line of a stream that is looked at. The events that count are far shorter.
 const MAX_LINE: usize = 64 * 1024;
 
@@ -18,8 +20,11 @@ const MAX_LINE: usize = 64 * 1024;
 const MAX_WHOLE: usize = 4 * 1024 * 1024;
 
 /// The sums of one broker. Cheap to clone; all clones count together.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Meter(Arc<Sums>);
+#[derive(Clone, Debug)]
+pub(super) struct Meter {
+    sums: Arc<Sums>,
+    prices: Prices,
+}
 
 #[derive(Debug, Default)]
 struct Sums {
@@ -29,29 +34,43 @@ struct Sums {
     output: AtomicU64,
     cache_read: AtomicU64,
     cache_creation: AtomicU64,
+    /// In billionths of a dollar.
+    cost: AtomicU64,
 }
 
 impl Meter {
+    pub(super) fn new(prices: Prices) -> Self {
+        Self {
+            sums: Arc::default(),
+            prices,
+        }
+    }
+
+    /// What all answers have cost so far, in billionths of a dollar.
+    pub(super) fn cost(&self) -> u64 {
+        self.sums.cost.load(Ordering::Relaxed)
+    }
+
     /// One more request goes to the upstream.
     pub(super) fn forwarded(&self) {
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        self.sums.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One more request was turned away.
     pub(super) fn refused(&self) {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        self.sums.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn requests(&self) -> u64 {
-        self.0.requests.load(Ordering::Relaxed)
+        self.sums.requests.load(Ordering::Relaxed)
     }
 
     pub(super) fn output_tokens(&self) -> u64 {
-        self.0.output.load(Ordering::Relaxed)
+        self.sums.output.load(Ordering::Relaxed)
     }
 
     pub(super) fn report(&self) -> Value {
-        let sums = &self.0;
+        let sums = &self.sums;
         let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
         json!({
             "requests": read(&sums.requests),
@@ -79,7 +98,9 @@ impl Meter {
             form,
             held: Vec::new(),
             overlong: false,
-            counted: Usage::default(),
+            model: String::new(),
+            counted: Tokens::default(),
+            charged: 0,
         }
     }
 }
@@ -98,7 +119,11 @@ pub(super) struct Reading {
     held: Vec<u8>,
     /// What should be held is longer than is looked at.
     overlong: bool,
-    counted: Usage,
+    /// That answers, once it is told.
+    model: String,
+    counted: Tokens,
+    /// For what was counted, in billionths of a dollar.
+    charged: u64,
 }
 
 impl Reading {
@@ -132,7 +157,7 @@ impl Reading {
             .strip_prefix(b"data:")
             .and_then(|data| serde_json::from_slice::<Event>(data).ok());
         match event {
-            Some(Event::MessageStart { message }) => self.count(message.usage),
+            Some(Event::MessageStart { message }) => self.begin(message),
             Some(Event::MessageDelta { usage }) => self.count(usage),
             Some(Event::Other) | None => {}
         }
@@ -140,30 +165,42 @@ impl Reading {
         self.overlong = false;
     }
 
+    fn begin(&mut self, answer: Answer) {
+        self.model = answer.model.unwrap_or_default();
+        self.count(answer.usage);
+    }
+
     /// Counts in a stream are sums so far: only what is new is added.
     fn count(&mut self, usage: Option<Usage>) {
         let Some(usage) = usage else { return };
-        let sums = &self.meter.0;
-        add(
-            &sums.input,
-            &mut self.counted.input_tokens,
-            usage.input_tokens,
-        );
-        add(
-            &sums.output,
-            &mut self.counted.output_tokens,
-            usage.output_tokens,
-        );
-        add(
-            &sums.cache_read,
-            &mut self.counted.cache_read_input_tokens,
-            usage.cache_read_input_tokens,
-        );
-        add(
-            &sums.cache_creation,
-            &mut self.counted.cache_creation_input_tokens,
-            usage.cache_creation_input_tokens,
-        );
+        let (sums, counted) = (&self.meter.sums, &mut self.counted);
+        let hour = usage
+            .cache_creation
+            .and_then(|kept| kept.ephemeral_1h_input_tokens);
+        let searches = usage
+            .server_tool_use
+            .and_then(|used| used.web_search_requests);
+        raise(&mut counted.kept_for_an_hour, hour);
+        raise(&mut counted.web_searches, searches);
+        for (sum, counted, seen) in [
+            (&sums.input, &mut counted.input, usage.input_tokens),
+            (&sums.output, &mut counted.output, usage.output_tokens),
+            (
+                &sums.cache_read,
+                &mut counted.cache_read,
+                usage.cache_read_input_tokens,
+            ),
+            (
+                &sums.cache_creation,
+                &mut counted.cache_creation,
+                usage.cache_creation_input_tokens,
+            ),
+        ] {
+            sum.fetch_add(raise(counted, seen), Ordering::Relaxed);
+        }
+        let cost = self.meter.prices.cost(&self.model, counted);
+        sums.cost
+            .fetch_add(raise(&mut self.charged, Some(cost)), Ordering::Relaxed);
     }
 }
 
@@ -173,16 +210,16 @@ impl Drop for Reading {
         if let Form::Whole = self.form
             && let Ok(answer) = serde_json::from_slice::<Answer>(&self.held)
         {
-            self.count(answer.usage);
+            self.begin(answer);
         }
     }
 }
 
-fn add(sum: &AtomicU64, counted: &mut Option<u64>, seen: Option<u64>) {
-    let before = counted.unwrap_or(0);
-    let now = seen.unwrap_or(0).max(before);
-    sum.fetch_add(now - before, Ordering::Relaxed);
-    *counted = Some(now);
+/// What is new in a sum so far.
+fn raise(counted: &mut u64, seen: Option<u64>) -> u64 {
+    let new = seen.unwrap_or(0).saturating_sub(*counted);
+    *counted += new;
+    new
 }
 
 #[derive(Deserialize)]
@@ -200,6 +237,7 @@ enum Event {
 
 #[derive(Deserialize)]
 struct Answer {
+    model: Option<String>,
     usage: Option<Usage>,
 }
 
@@ -209,4 +247,16 @@ struct Usage {
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<CacheCreation>,
+    server_tool_use: Option<ServerToolUse>,
+}
+
+#[derive(Deserialize)]
+struct CacheCreation {
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct ServerToolUse {
+    web_search_requests: Option<u64>,
 }

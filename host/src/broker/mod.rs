@@ -17,6 +17,7 @@ mod forward;
 mod head;
 mod headers;
 mod meter;
+mod prices;
 mod refusal;
 mod routes;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::allowance::Allowance;
 use self::meter::Meter;
+use self::prices::Prices;
 use self::routes::Routes;
 use self::token::Token;
 
@@ -82,6 +84,9 @@ pub enum BrokerError {
     /// The operating system gave no random bytes.
     #[error("the broker cannot make its token: {0}")]
     Token(#[source] std::io::Error),
+    /// The table that is compiled in.
+    #[error("the broker cannot read its prices: {0}")]
+    Prices(String),
 }
 
 /// What every connection of one broker shares.
@@ -104,22 +109,27 @@ pub struct Broker {
     token: SecretString,
     token_variable: &'static str,
     meter: Meter,
+    budget: Option<u64>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl Broker {
-    /// Listens on a free port of 127.0.0.1.
+    /// Listens on a free port of 127.0.0.1. Once the answers have cost `budget` dollars by list prices,
+    /// no further request goes out.
     pub async fn start(
         settings: &crate::config::Broker,
         credential: Credential,
+        budget: Option<f64>,
     ) -> Result<Self, BrokerError> {
         let token_variable = match credential {
             Credential::ApiKey(_) => "ANTHROPIC_API_KEY",
             Credential::OAuth(_) => "CLAUDE_CODE_OAUTH_TOKEN",
         };
         let token = Token::random().map_err(BrokerError::Token)?;
-        let meter = Meter::default();
+        let prices = Prices::read().map_err(|error| BrokerError::Prices(error.to_string()))?;
+        let meter = Meter::new(prices);
+        let budget = budget.map(prices::from_dollars);
         let shared = Arc::new(Shared {
             token: token.clone(),
             routes: Routes::new(&settings.upstream, &settings.extra_paths),
@@ -127,7 +137,7 @@ impl Broker {
             credential: credential.header()?,
             places: Arc::new(Semaphore::new(places(settings.max_concurrent))),
             max_body: settings.max_body,
-            allowance: Allowance::new(settings),
+            allowance: Allowance::new(settings, budget),
             meter: meter.clone(),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -142,6 +152,7 @@ impl Broker {
             token: token.into_secret(),
             token_variable,
             meter,
+            budget,
             stop,
             serving,
         })
@@ -171,6 +182,13 @@ impl Broker {
     /// "refused"}` so far. `requests` were forwarded, `refused` were answered by the broker itself.
     pub fn usage(&self) -> Value {
         self.meter.report()
+    }
+
+    /// What the answers have cost in dollars, where that has come to the budget.
+    pub fn spent_budget(&self) -> Option<f64> {
+        let cost = self.meter.cost();
+        let spent = self.budget.is_some_and(|budget| cost >= budget);
+        spent.then(|| prices::to_dollars(cost))
     }
 
     /// Refuses all from now on and ends running requests.

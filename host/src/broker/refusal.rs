@@ -22,7 +22,7 @@ pub(super) enum Refusal {
     ModelDenied,
     /// `max_tokens` is above `broker.max_tokens_per_request`.
     TooManyTokens,
-    /// The task has used up `broker.max_requests` or `broker.max_output_tokens`. No 429: that would
+    /// The task has used up `broker.max_requests`, `broker.max_output_tokens` or its budget. No 429: that would
     /// make the CLI try again for minutes.
     BudgetSpent,
     /// `broker.max_concurrent` requests are running.
@@ -85,7 +85,7 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "permission_error",
                 "proxy_budget_spent",
-                "the task has used up its requests or tokens",
+                "the task has used up its requests, its tokens or its budget",
             ),
             Self::TooManyRequests => (
                 StatusCode::TOO_MANY_REQUESTS,

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::admission;
 use crate::app::App;
 use crate::config::{Config, Sources, job_environment};
 use crate::http;
@@ -25,6 +26,12 @@ pub(super) async fn run(config: Config, sources: &Sources) -> ExitCode {
 }
 
 async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
+    if let Some(mistake) = admission::mistakes_of_prompts(&config.task)
+        .into_iter()
+        .next()
+    {
+        anyhow::bail!("the system prompt of `[task]` cannot be used: {mistake}");
+    }
     let stop = CancellationToken::new();
     tokio::spawn(stop_at_signal(stop.clone())?);
     let listener = TcpListener::bind(config.server.listen)

@@ -5,10 +5,13 @@
 //! does not deliver reports. Relies on every other part; nothing relies on it.
 
 mod actions;
+mod dotenv;
+mod environment_file;
 mod gate;
 mod interrupt;
 mod prepare;
 mod repository;
+mod repository_config;
 mod work;
 
 use std::sync::Arc;

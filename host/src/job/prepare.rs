@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::admission::Request;
-use crate::isolation::{Ended, Program, Sandbox};
+use crate::isolation::{Ended, IsolationError, Program, Sandbox};
 use crate::redact::Redactor;
 use crate::task::{EventLog, Reason};
 
@@ -30,12 +31,32 @@ pub(super) fn working_directory(sandbox: &Sandbox, request: &Request) -> Result<
     let Some(relative) = &request.cwd_relative else {
         return Ok(sandbox.workspace().to_owned());
     };
-    // Admission refused absolute paths and `..`; the workspace is fresh, so no link stands in it.
-    let directory = sandbox.workspace().join(relative);
-    sandbox
-        .make_dir(&directory)
-        .map_err(|source| Failure::fault("making the working directory", source))?;
+    // Admission refused absolute paths and `..`; a link of the repository's is refused here. Plain names
+    // only, because the CLI is told the very path.
+    let names = Path::new(relative)
+        .components()
+        .filter(|name| matches!(name, Component::Normal(_)));
+    let directory = sandbox.workspace().join(names.collect::<PathBuf>());
+    sandbox.make_dir(&directory).map_err(in_the_way)?;
     Ok(directory)
+}
+
+fn in_the_way(error: IsolationError) -> Failure {
+    let of_the_path = match &error {
+        IsolationError::System { source, .. } => matches!(
+            Errno::from_io_error(source),
+            Some(Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG)
+        ),
+        _ => false,
+    };
+    if !of_the_path {
+        return Failure::fault("making the working directory", error);
+    }
+    Failure::told(
+        Reason::Setup,
+        "cwdRelative does not name a directory in this workspace: a file or a link is in its place or \
+         on the way, or a name is too long",
+    )
 }
 
 /// The environment of everything that runs for the caller: `environmentSecrets`.

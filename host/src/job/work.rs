@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -16,8 +16,9 @@ use super::gate::PolicyGate;
 use super::interrupt::{Cause, Interrupt};
 use super::prepare::{Commands, callers_environment, working_directory};
 use super::repository::{self, Site};
-use super::{Failure, Job, patiently};
-use crate::admission::{Payload, Request};
+use super::repository_config::RepositoryConfig;
+use super::{Failure, Job, environment_file, patiently};
+use crate::admission::{Payload, RepoConfig, Request};
 use crate::agent::{self, AgentEnd, AgentTask};
 use crate::broker::{Broker, Credential};
 use crate::envelope::Purpose;
@@ -71,9 +72,8 @@ impl<'a> Work<'a> {
         let Opened { payload, request } = self.open().await?;
         self.arm_the_clock(&request);
         let broker = self.start_broker(&request).await?;
-        let redactor = Arc::new(Redactor::new(
-            request.secrets().into_iter().chain([broker.token()]),
-        ));
+        let secrets = request.secrets();
+        let redactor = Arc::new(Redactor::new(secrets.iter().chain([broker.token()])));
         let log = self.open_log(Arc::clone(&redactor)).await?;
 
         let ended = self
@@ -138,7 +138,8 @@ impl<'a> Work<'a> {
         let (repository, ran) = match cloned {
             Ok(repository) => {
                 let cloned = repository.as_ref();
-                let ran = self.run_agent(request, broker, cloned, &sandbox, &gate, redactor);
+                let ran =
+                    self.run_agent(payload, request, broker, cloned, &sandbox, &gate, redactor);
                 let ran = ran.await;
                 (repository, ran)
             }
@@ -152,6 +153,11 @@ impl<'a> Work<'a> {
         let mut ending = self.ending(ran);
         ending.agent.denied_calls = gate.denied.load(Ordering::Relaxed);
         ending.agent.usage = Some(broker.usage());
+        if self.interrupt.cause().is_none()
+            && let (Some(cost), Some(budget)) = (broker.spent_budget(), request.max_budget_usd)
+        {
+            spent(&mut ending, cost, budget);
+        }
 
         let actions = Actions {
             plugins: &plugins,
@@ -173,6 +179,7 @@ impl<'a> Work<'a> {
     /// From the workspace as it was cloned to the agent's end.
     async fn run_agent(
         &self,
+        payload: &Payload,
         request: &Request,
         broker: &Broker,
         repository: Option<&Repository>,
@@ -181,11 +188,13 @@ impl<'a> Work<'a> {
         redactor: &Redactor,
     ) -> Result<AgentEnd, Failure> {
         let log = &gate.log;
-        let mut task = self.agent_task(request, broker, sandbox)?;
+        let mut task = self.agent_task(payload, request, broker, sandbox)?;
         if let Some(repository) = repository {
             task.env.extend(repository.agents_environment());
         }
-        self.prepare(request, &task, repository, sandbox, redactor, log)
+        environment_file::write(sandbox, request, log).await?;
+        let task = self
+            .prepare(request, task, repository, sandbox, redactor, log)
             .await?;
         self.enter(Phase::Agent, |_| ()).await?;
         Ok(agent::run(&task, sandbox, gate, log, self.interrupt.token()).await)
@@ -272,7 +281,7 @@ impl<'a> Work<'a> {
             (None, Some(token)) => Credential::OAuth(token.clone()),
             (None, None) => Credential::ApiKey(SecretString::default()),
         };
-        Broker::start(&self.job.config.broker, credential)
+        Broker::start(&self.job.config.broker, credential, request.max_budget_usd)
             .await
             .map_err(|source| Failure::fault("starting the broker", source))
     }
@@ -348,7 +357,8 @@ impl<'a> Work<'a> {
             log,
             stop: self.interrupt.token(),
         };
-        let cloned = repository::clone(source, site, request.secrets()).await;
+        let secrets = request.secrets();
+        let cloned = repository::clone(source, site, secrets.iter().collect()).await;
         if let Some(cause) = self.interrupt.cause() {
             return Err(Failure::Interrupted(cause));
         }
@@ -363,6 +373,7 @@ impl<'a> Work<'a> {
 
     fn agent_task(
         &self,
+        payload: &Payload,
         request: &Request,
         broker: &Broker,
         sandbox: &Sandbox,
@@ -383,12 +394,14 @@ impl<'a> Work<'a> {
             })?;
         let mut env = callers_environment(request);
         env.extend(broker.environment());
+        let mut allowed_tools = request.allowed_tools.clone();
+        allowed_tools.extend(payload.approved_tools.iter().cloned());
         Ok(AgentTask {
             binary,
             prompt: request.prompt.clone(),
             system_prompt: request.system_prompt.clone(),
             append_system_prompt: request.append_system_prompt.clone(),
-            allowed_tools: request.allowed_tools.clone(),
+            allowed_tools,
             disallowed_tools: request.disallowed_tools.clone(),
             permission_mode: request.permission_mode,
             max_turns: request.max_turns,
@@ -396,6 +409,9 @@ impl<'a> Work<'a> {
             model: request.model.clone(),
             fallback_model: request.fallback_model.clone(),
             mcp_config: request.mcp_config.clone(),
+            required_mcp_servers: request.required_mcp_servers.clone(),
+            output_schema: request.output_schema.clone(),
+            trusts_workspace: request.repo_config == RepoConfig::Full,
             subagents: request.subagents.clone(),
             cwd: working_directory(sandbox, request)?,
             env,
@@ -405,16 +421,17 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// The caller's commands and the proof of the gate, side by side: neither needs the other.
+    /// The caller's commands, the proof of the gate, and what counts of the repository, whose last word
+    /// comes from the commands.
     async fn prepare(
         &self,
         request: &Request,
-        task: &AgentTask,
+        mut task: AgentTask,
         repository: Option<&Repository>,
         sandbox: &Sandbox,
         redactor: &Redactor,
         log: &EventLog,
-    ) -> Result<(), Failure> {
+    ) -> Result<AgentTask, Failure> {
         // The agent's own, but for what leads to the broker.
         let mut environment = callers_environment(request);
         environment.extend(
@@ -431,24 +448,64 @@ impl<'a> Work<'a> {
             limit: self.job.config.job.pre_command_timeout,
             stop: self.interrupt.token(),
         };
-        let (ran, proved) = tokio::join!(
-            commands.run(&request.pre_execution_commands),
-            agent::prove_gate(task, sandbox)
-        );
-        if let Some(cause) = self.interrupt.cause() {
-            return Err(Failure::Interrupted(cause));
+        let run = commands.run(&request.pre_execution_commands);
+        let config = RepositoryConfig::open(sandbox.workspace(), &task.cwd)?;
+        if request.repo_config == RepoConfig::Full {
+            let ran = run.await;
+            self.go_on()?;
+            ran?;
+            config.must_end_above()?;
+            let settings = config.settings().await?;
+            self.prove_gate(&task, sandbox, &settings).await?;
+            // Its hooks ran in the trial.
+            if config.settings().await? != settings {
+                let message = "The task was not handed to the agent: the repository's settings changed while \
+                               the gate was being proved";
+                return Err(Failure::told(Reason::Policy, message));
+            }
+            add_servers(&mut task.mcp_config, config.mcp_servers().await?);
+        } else {
+            // Neither needs the other.
+            let nothing = BTreeMap::new();
+            let (ran, proved) = tokio::join!(run, self.prove_gate(&task, sandbox, &nothing));
+            self.go_on()?;
+            ran?;
+            proved?;
         }
-        ran?;
-        proved.map_err(|error| {
-            warn!(%error, "the gate could not be proved; the task is not handed over");
-            Failure::told(
-                Reason::Policy,
-                format!("The task was not handed to the agent: {error}"),
-            )
-        })?;
+        if request.repo_config == RepoConfig::Memory
+            && let Some(memory) = config.memory(log).await?
+        {
+            let callers = task.append_system_prompt.take();
+            let parts: Vec<_> = callers.into_iter().chain([memory]).collect();
+            task.append_system_prompt = Some(parts.join("\n\n"));
+        }
         info!("the gate is proved");
         log.say(json!({"phase": "agent", "event": "gate_proved", "isolation": self.job.isolation.level()})).await;
-        Ok(())
+        Ok(task)
+    }
+
+    async fn prove_gate(
+        &self,
+        task: &AgentTask,
+        sandbox: &Sandbox,
+        settings: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<(), Failure> {
+        self.go_on()?;
+        let proved = agent::prove_gate(task, sandbox, settings).await;
+        self.go_on()?;
+        proved.map_err(|error| {
+            warn!(%error, "the gate could not be proved; the task is not handed over");
+            let message = format!("The task was not handed to the agent: {error}");
+            Failure::told(Reason::Policy, message)
+        })
+    }
+
+    /// An error where somebody wants the end.
+    fn go_on(&self) -> Result<(), Failure> {
+        match self.interrupt.cause() {
+            Some(cause) => Err(Failure::Interrupted(cause)),
+            None => Ok(()),
+        }
     }
 
     fn capabilities(
@@ -505,6 +562,35 @@ impl<'a> Work<'a> {
             (_, Some(cause)) => Err(Failure::Interrupted(cause)),
         }
     }
+}
+
+/// The broker's count decides: the CLI may believe that it is within its budget, or end with the error
+/// by which the broker turned it away.
+fn spent(end: &mut Ending, cost: f64, budget: f64) {
+    if end.status == Status::Completed {
+        end.exit_code = 1;
+    }
+    end.status = Status::Failed;
+    end.reason = Some(Reason::Budget);
+    end.agent.structured_output = None;
+    end.error = Some(format!(
+        "the budget of {budget} US dollars is spent: the model's answers cost {cost:.4} by list prices"
+    ));
+}
+
+/// The repository's servers beside the request's, which win.
+fn add_servers(config: &mut Option<Value>, repositorys: Map<String, Value>) {
+    if repositorys.is_empty() {
+        return;
+    }
+    let mut servers = repositorys;
+    if let Some(Value::Object(callers)) = config
+        .as_mut()
+        .and_then(|config| config.get_mut("mcpServers"))
+    {
+        servers.append(callers);
+    }
+    *config = Some(json!({"mcpServers": servers}));
 }
 
 fn into_ending(end: AgentEnd) -> Ending {

@@ -53,5 +53,8 @@ fn nothing_known() -> Payload {
         caller: "unknown".to_owned(),
         mode: Mode::Async,
         created_at: Timestamp::now(),
+        approved_tools: Vec::new(),
+        system_prompt_version: None,
+        append_system_prompt_version: None,
     }
 }

@@ -117,6 +117,9 @@ pub struct AgentSummary {
     /// The final text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+    /// The answer in the form that `outputSchema` asks for, of a task that completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structured_output: Option<Value>,
     /// Turns used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turns: Option<u32>,
@@ -296,6 +299,12 @@ pub struct Record {
     pub effective: Map<String, Value>,
     /// The revision of the plugin set that the task is pinned to.
     pub plugin_set: String,
+    /// Which text of the operator's is its system prompt; none where the request brought its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub system_prompt_version: Option<String>,
+    /// Which text of the operator's is appended to it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub append_system_prompt_version: Option<String>,
     /// Whether the task outlives its follower.
     #[serde(default)]
     pub detach: bool,

@@ -8,7 +8,7 @@ use super::{Record, Status};
 
 /// `taskId`, `status`, `exitCode`, `logsPath`, `summary {durationMs, turns?, errors?, startedAt,
 /// completedAt, cancelledAt?}`, `error?`, `metadata?`, `uploadedFiles?`, `gitCommit?` as callers know
-/// them, and beside them `labels?`, `reason?`, `result?`, `costUsd?`, `usage?`, `sessionId?`, `actions?`,
+/// them, and beside them `labels?`, `reason?`, `result?`, `structuredOutput?`, `costUsd?`, `usage?`, `sessionId?`, `actions?`,
 /// `warnings?`. What is absent is left out.
 ///
 /// A task that ended before a job took it counts as started when it was accepted. Times are in UTC
@@ -34,6 +34,7 @@ pub fn report(record: &Record) -> Map<String, Value> {
     report.add("gitCommit", git_commit(record));
     report.add("reason", record.reason);
     report.add("result", agent.result.as_ref());
+    report.add("structuredOutput", agent.structured_output.as_ref());
     report.add("costUsd", agent.cost_usd);
     report.add("usage", agent.usage.as_ref());
     report.add("sessionId", agent.session_id.as_ref());

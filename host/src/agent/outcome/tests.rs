@@ -15,7 +15,7 @@ use crate::agent::AgentTask;
 use crate::agent::protocol::{Event, Frame, read};
 
 fn judge(evidence: &Evidence) -> AgentEnd {
-    super::judge(evidence, &Redactor::default())
+    super::judge(evidence, None, &Redactor::default())
 }
 
 /// A task without anything special.
@@ -33,6 +33,9 @@ pub(in crate::agent) fn task() -> AgentTask {
         model: None,
         fallback_model: None,
         mcp_config: None,
+        required_mcp_servers: vec![],
+        output_schema: None,
+        trusts_workspace: false,
         subagents: BTreeMap::new(),
         cwd: "/nowhere".into(),
         env: BTreeMap::new(),
@@ -321,6 +324,7 @@ fn a_secret_across_a_cut_leaves_nothing_of_itself() {
                     ended: Some(Ended::Code(0)),
                     ..Evidence::default()
                 },
+                None,
                 &redactor,
             );
             let told = [end.error, end.summary.result].into_iter().flatten();

@@ -103,3 +103,32 @@ async fn a_task_that_has_spent_its_requests_or_tokens_gets_no_more() {
     }
     assert_eq!(stub.seen().len(), 2);
 }
+
+#[tokio::test]
+async fn nothing_is_asked_any_more_once_the_answers_have_cost_the_budget() {
+    let body = r#"{"model":"claude-haiku-4-5","usage":{"input_tokens":1000,"output_tokens":200}}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let stub = Stub::start(vec![Step::Write(answer.into())]).await;
+    let key = Credential::ApiKey(SecretString::from(REAL_KEY));
+    // An answer costs 0.002 dollars.
+    let broker = Broker::start(&settings(&stub.url()), key, Some(0.0039))
+        .await
+        .unwrap();
+    for expected in [200, 200, 403, 403] {
+        let answer = exchange(&broker, ask(&broker, "{}")).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected}")),
+            "{answer}"
+        );
+        let spent = broker.spent_budget();
+        assert_eq!(expected == 403, answer.contains("proxy_budget_spent"));
+        assert!(
+            spent.is_none_or(|cost| (cost - 0.004).abs() < 1e-9),
+            "{spent:?}"
+        );
+    }
+    assert!(broker.spent_budget().is_some());
+}

@@ -67,7 +67,7 @@ async fn every_credential_of_the_client_is_dropped_and_exactly_one_is_set() {
 async fn an_oauth_token_is_sent_as_a_bearer_and_nothing_else() {
     let stub = Stub::start(vec![Step::Write(OK.into())]).await;
     let credential = Credential::OAuth(SecretString::from(REAL_KEY));
-    let broker = Broker::start(&settings(&stub.url()), credential)
+    let broker = Broker::start(&settings(&stub.url()), credential, None)
         .await
         .unwrap();
     let request = post(&broker, "/v1/messages", NOISE);

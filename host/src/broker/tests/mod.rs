@@ -54,7 +54,7 @@ async fn broker(stub: &Stub) -> Broker {
 
 async fn start(settings: crate::config::Broker) -> Broker {
     let key = Credential::ApiKey(SecretString::from(REAL_KEY));
-    Broker::start(&settings, key).await.unwrap()
+    Broker::start(&settings, key, None).await.unwrap()
 }
 
 /// A broker whose upstream answers every request with `OK`.

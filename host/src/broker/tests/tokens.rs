@@ -96,7 +96,7 @@ async fn the_agents_environment_names_the_broker_and_holds_no_credential() {
             "CLAUDE_CODE_OAUTH_TOKEN",
         ),
     ] {
-        let broker = Broker::start(&settings(&stub.url()), credential)
+        let broker = Broker::start(&settings(&stub.url()), credential, None)
             .await
             .unwrap();
         let expected = [
@@ -114,7 +114,7 @@ async fn the_agents_environment_names_the_broker_and_holds_no_credential() {
 #[tokio::test]
 async fn a_credential_that_no_header_can_carry_is_refused_at_start() {
     let key = Credential::ApiKey(SecretString::from("sk-ant\r\nx-evil: 1"));
-    let failed = Broker::start(&settings("http://127.0.0.1:9"), key).await;
+    let failed = Broker::start(&settings("http://127.0.0.1:9"), key, None).await;
     let message = failed.unwrap_err().to_string();
     assert!(!message.contains("evil"));
 }

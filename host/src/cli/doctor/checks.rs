@@ -34,6 +34,7 @@ pub(super) async fn all(config: &Config, environment: &BTreeMap<String, String>)
         auth(config),
     ];
     findings.push(cli(config, environment).await);
+    findings.extend(prompts(config));
     findings.extend(isolation(config));
     findings.push(git::check(environment).await);
     findings.push(plugins(config).await);
@@ -128,6 +129,16 @@ fn auth(config: &Config) -> Finding {
         "who bears an API key"
     };
     Finding::ok(CHECK, format!("the API is open to {who}"))
+}
+
+/// One finding per file of a system prompt that cannot be used.
+fn prompts(config: &Config) -> Vec<Finding> {
+    let mistakes = crate::admission::mistakes_of_prompts(&config.task).into_iter();
+    let remedy =
+        "mend the file, or take task.system_prompt_file and task.append_system_prompt_file out";
+    mistakes
+        .map(|mistake| Finding::fail("prompts", mistake, remedy))
+        .collect()
 }
 
 async fn cli(config: &Config, environment: &BTreeMap<String, String>) -> Finding {

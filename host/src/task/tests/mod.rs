@@ -51,6 +51,8 @@ fn record(task: &str) -> Record {
         metadata: None,
         effective: Map::new(),
         plugin_set: "1".to_owned(),
+        system_prompt_version: None,
+        append_system_prompt_version: None,
         detach: false,
         execution_name: None,
         attempt: 0,
