@@ -390,3 +390,38 @@ async fn only_the_files_that_were_named_are_committed() {
     assert_eq!(repository.file("trunk", "docs/x").unwrap(), "1\n");
     assert_eq!(repository.file("trunk", "other"), None);
 }
+
+#[tokio::test]
+async fn a_task_full_of_secrets_leaves_none_of_them_anywhere() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("a", "1\n")]);
+    let gateway = gateway(&server).await;
+    // The agent has them all printed, and git told to forget its exceptions.
+    let commands = [
+        "env; cat .env; cat .git/config; ls -la . $HOME $TMPDIR",
+        "rm -f .git/info/exclude; echo 2 > a",
+    ];
+    let mut request = request(&gateway, &repository, &commands, BOTH());
+    request["environmentSecrets"] = json!({"TOKEN": gateway.canaries.environment_secret});
+    request["gitToken"] = json!(server.token);
+    request["envFile"] = json!("workspace");
+    request["postExecutionActions"]["uploadFiles"] = json!({"globPatterns": ["**", ".git/**"]});
+
+    let report = run(&gateway, &request).await;
+
+    pushed(&report, &repository, "trunk");
+    assert_eq!(repository.file("trunk", "a").unwrap(), "2\n");
+    assert_eq!(repository.file("trunk", ".env"), None);
+    let history = repository.git(&["log", "--all", "--patch", "--text"]);
+    assert!(gateway.canaries.found_in(history.as_bytes()).is_empty());
+    gateway.is_clean().await;
+    let kept: Vec<_> = gateway.canaries.found_below(&gateway.data());
+    // What the caller asked to be kept is kept: the file with its own secrets is the one exception.
+    assert!(kept.iter().all(|path| path.ends_with(".env")), "{kept:?}");
+    assert!(
+        gateway
+            .canaries
+            .found_in(report.to_string().as_bytes())
+            .is_empty()
+    );
+}

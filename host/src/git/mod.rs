@@ -9,6 +9,7 @@
 //! Does not know plugins' options, HTTP or Google. Relies on `git`, `ssh`, `ssh-agent` and `ssh-add` in
 //! the system's directories, on `isolation` to run and to end them, on `outbound` to judge addresses.
 
+mod bundle;
 mod checkout;
 mod clone;
 mod commit;

@@ -362,7 +362,10 @@ impl<'a> Work<'a> {
         if let Some(cause) = self.interrupt.cause() {
             return Err(Failure::Interrupted(cause));
         }
-        let cloned = cloned?.keep_in(Arc::clone(self.job.tasks.bucket()));
+        let ours = environment_file::placed_in_workspace(request);
+        let cloned = cloned?
+            .leave_out(ours.iter().map(|path| (*path).to_owned()))
+            .keep_in(Arc::clone(self.job.tasks.bucket()));
         let described = repository::describe(&cloned);
         self.enter(Phase::Preparing, move |record| {
             record.repository = Some(described.clone())
