@@ -8,10 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::{Failure, Workspace};
 use crate::bucket::{Bucket, BucketError, Durability, When};
+use crate::redact::Redactor;
 use crate::task::{TaskId, UploadedFile, names};
 
 /// Bytes of a name below the task's place.
 const NAME: usize = 512;
+/// Bytes of a file that are looked through at once.
+const PIECE: usize = 1 << 20;
 
 /// A file that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Artifacts {
     workspace: Workspace,
     max_size: u64,
     max_count: usize,
+    /// Finds what must not be kept.
+    redactor: Redactor,
     kept: Mutex<Kept>,
 }
 
@@ -61,8 +66,15 @@ impl Artifacts {
             workspace,
             max_size,
             max_count: max_count as usize,
+            redactor: Redactor::default(),
             kept,
         }
+    }
+
+    /// Keeps no file that holds one of these.
+    pub(super) fn guard(mut self, redactor: Redactor) -> Self {
+        self.redactor = redactor;
+        self
     }
 
     /// What was kept so far.
@@ -89,6 +101,16 @@ impl Artifacts {
         if file.metadata().is_ok_and(|it| it.len() > self.max_size) {
             return Err(too_large(self.max_size));
         }
+        let redactor = self.redactor.clone();
+        let (file, clean) = tokio::task::spawn_blocking(move || {
+            let clean = is_clean(&file, &redactor);
+            (file, clean)
+        })
+        .await
+        .map_err(|_| Failure::new("io", "the file could not be read"))?;
+        if !clean.map_err(|error| Failure::new("io", error.kind().to_string()))? {
+            return Err(holds_a_secret(path));
+        }
         let place = self.take_place()?;
         let file = tokio::fs::File::from_std(file);
         let uploaded = self
@@ -105,6 +127,9 @@ impl Artifacts {
         let size = content.len() as u64;
         if size > self.max_size {
             return Err(too_large(self.max_size));
+        }
+        if self.redactor.finds(&content) {
+            return Err(holds_a_secret(path));
         }
         let place = self.take_place()?;
         let sha256 = hex::encode(Sha256::digest(&content));
@@ -202,6 +227,35 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Whether nothing in the file is to be found. Piece by piece, each with the end of the one before, so
+/// that nothing lies across a cut; from the beginning again for whoever reads it next.
+fn is_clean(mut file: &std::fs::File, redactor: &Redactor) -> std::io::Result<bool> {
+    use std::io::{Read as _, Seek as _};
+    let reach = redactor.reach();
+    let mut window = Vec::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = file.read(&mut piece)?;
+        let read = piece.get(..length).unwrap_or_default();
+        if read.is_empty() {
+            file.rewind()?;
+            return Ok(true);
+        }
+        window.extend_from_slice(read);
+        if redactor.finds(&window) {
+            return Ok(false);
+        }
+        window.drain(..window.len().saturating_sub(reach));
+    }
+}
+
+fn holds_a_secret(path: &str) -> Failure {
+    Failure::new(
+        "secret-found",
+        format!("`{path}` holds a secret of the task"),
+    )
+}
+
 fn too_large(limit: u64) -> Failure {
     Failure::new(
         "too-large",
@@ -269,6 +323,30 @@ mod tests {
         let task = "t1".parse().unwrap();
         let artifacts = Artifacts::new(bucket.clone(), task, workspace, max_size, max_count);
         (directory, bucket, artifacts)
+    }
+
+    #[tokio::test]
+    async fn a_file_that_holds_a_secret_is_not_kept_wherever_it_lies() {
+        let (directory, bucket, artifacts) = artifacts(8 << 20, 10);
+        let secret = secrecy::SecretString::from("s3cret-value");
+        let artifacts = artifacts.guard(Redactor::new([&secret]));
+        for before in [0, PIECE - 5, PIECE, 2 * PIECE - 1] {
+            let content = format!("{}s3cret-value", "x".repeat(before));
+            std::fs::write(directory.path().join("file"), &content).unwrap();
+            let refused = artifacts.upload("file", None).await.unwrap_err();
+            assert_eq!(refused.code, "secret-found", "{before}");
+            let refused = artifacts
+                .write("name", content.into_bytes())
+                .await
+                .unwrap_err();
+            assert_eq!(refused.code, "secret-found");
+        }
+        std::fs::write(directory.path().join("file"), "x".repeat(PIECE + 7)).unwrap();
+        assert_eq!(
+            artifacts.upload("file", None).await.unwrap().size,
+            PIECE as u64 + 7
+        );
+        assert_eq!(bucket.names().len(), 1);
     }
 
     #[tokio::test]

@@ -239,7 +239,7 @@ impl PluginSet {
         };
         plugin.counters.called();
         let workspace = match Workspace::open(&capabilities.workspace) {
-            Ok(workspace) => workspace,
+            Ok(workspace) => workspace.guard(capabilities.redactor.as_ref().clone()),
             Err(error) => {
                 tracing::error!(%error, "the workspace cannot be opened");
                 let mut decision = self.decision(plugin, "action", Duration::ZERO, None);
@@ -260,13 +260,15 @@ impl PluginSet {
             &capabilities,
             plugin.pin.limits().output,
         ));
-        let artifacts = Arc::new(Artifacts::new(
+        let artifacts = Artifacts::new(
             capabilities.bucket,
             capabilities.task,
             workspace.clone(),
             capabilities.max_artifact_size,
             capabilities.max_artifacts,
-        ));
+        )
+        .guard(capabilities.redactor.as_ref().clone());
+        let artifacts = Arc::new(artifacts);
         let reach = Reach {
             task: Some(task),
             outcome: Some(outcome),

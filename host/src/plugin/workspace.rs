@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::Failure;
 use super::search::Search;
+use crate::redact::Redactor;
 
 /// Files that one search may return.
 const FILES: usize = 10_000;
@@ -32,6 +33,8 @@ const READ: u32 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Workspace {
     root: Arc<OwnedFd>,
+    /// Knows what is not shown to plugins.
+    redactor: Redactor,
 }
 
 /// A file that a search found.
@@ -50,7 +53,15 @@ impl Workspace {
         let root = rustix::fs::open(root, flags, Mode::empty())?;
         Ok(Self {
             root: Arc::new(root),
+            redactor: Redactor::default(),
         })
+    }
+
+    /// Shows asterisks in place of what this knows: no plugin sees a secret, whatever file the agent put
+    /// it into. Nothing moves, so that sizes and offsets stay true.
+    pub(super) fn guard(mut self, redactor: Redactor) -> Self {
+        self.redactor = redactor;
+        self
     }
 
     /// Regular files whose paths match one of the patterns, in byte order of their paths.
@@ -70,10 +81,14 @@ impl Workspace {
         let workspace = self.clone();
         blocking(move || {
             let file = workspace.file(&path)?;
-            let mut content = vec![0; length.min(READ) as usize];
+            let reach = workspace.redactor.reach() as u64;
+            let from = offset.saturating_sub(reach);
+            let before = (offset - from) as usize;
+            let length = length.min(READ) as usize;
+            let mut content = vec![0; before + length + reach as usize];
             let mut filled = 0;
             while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                match file.read_at(rest, offset.saturating_add(filled as u64)) {
+                match file.read_at(rest, from.saturating_add(filled as u64)) {
                     Ok(0) => break,
                     Ok(count) => filled += count,
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -81,6 +96,9 @@ impl Workspace {
                 }
             }
             content.truncate(filled);
+            workspace.redactor.mask(&mut content);
+            content.drain(..before.min(filled));
+            content.truncate(length);
             Ok(content)
         })
         .await
@@ -357,6 +375,25 @@ mod tests {
             workspace.read("dir".into(), 0, 1).await.unwrap_err().code,
             "not-a-file"
         );
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_shown_as_asterisks_wherever_the_part_begins_and_ends() {
+        let (directory, workspace) = tree(&[]);
+        let secret = secrecy::SecretString::from("s3cret-value");
+        let workspace = workspace.guard(Redactor::new([&secret]));
+        std::fs::write(directory.path().join(".env"), "A=s3cret-value\nB=1\n").unwrap();
+        let whole = b"A=************\nB=1\n";
+        for from in 0..whole.len() {
+            for to in from..=whole.len() {
+                let length = u32::try_from(to - from).unwrap();
+                let read = workspace
+                    .read(".env".into(), from as u64, length)
+                    .await
+                    .unwrap();
+                assert_eq!(read, &whole[from..to], "{from}..{to}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -92,6 +92,25 @@ impl Redactor {
         Cow::Owned(redacted)
     }
 
+    /// Puts asterisks in place of what is found: as many as it had bytes.
+    pub fn mask(&self, bytes: &mut [u8]) {
+        match &self.finder {
+            Finder::Nothing => {}
+            Finder::Forms(forms) => {
+                let found: Vec<_> = forms
+                    .find_iter(&*bytes)
+                    .map(|found| found.range())
+                    .collect();
+                for range in found {
+                    if let Some(secret) = bytes.get_mut(range) {
+                        secret.fill(b'*');
+                    }
+                }
+            }
+            Finder::Everything => bytes.fill(b'*'),
+        }
+    }
+
     /// Whether there is anything to be taken out.
     pub fn finds(&self, text: &[u8]) -> bool {
         match &self.finder {
