@@ -1,6 +1,6 @@
 //! Which actions run, in which order, after which end, and what is told of them.
 
-use gatehouse_tests::manifest::{Manifest, guest};
+use gatehouse_tests::manifest::{Manifest, guest, shipped};
 use gatehouse_tests::{Elsewhere, Gateway};
 use serde_json::{Value, json};
 
@@ -267,4 +267,80 @@ async fn a_task_that_is_cancelled_while_it_acts_ends_its_action_and_begins_no_ot
     assert_eq!(actions["next"]["status"], "skipped");
     assert_eq!(actions["last"]["result"]["status"], "cancelled");
     gateway.is_clean().await;
+}
+
+#[tokio::test]
+async fn a_task_that_runs_out_of_time_still_has_carried_out_what_is_for_failures() {
+    let manifest = reporter(Manifest::empty(), "after-failure", "");
+    let manifest = reporter(manifest, "by-default", "");
+    let gateway = Gateway::with()
+        .scenario("hang")
+        .plugins(&manifest)
+        .start()
+        .await;
+    let more = json!({"timeoutMinutes": 1, "postExecutionActions": {
+        "after-failure": {"when": "failure"}, "by-default": {},
+    }});
+    let report = report(&gateway, &gateway.request_with("hang", more)).await;
+    assert_eq!(
+        (&report["reason"], &report["exitCode"]),
+        (&json!("timed_out"), &json!(124)),
+        "{report:#}"
+    );
+    let told = &report["actions"]["after-failure"]["result"];
+    assert_eq!(
+        (&told["status"], &told["reason"]),
+        (&json!("failed"), &json!("timed_out"))
+    );
+    assert_eq!(report["actions"]["by-default"]["status"], "skipped");
+    gateway.is_clean().await;
+}
+
+#[tokio::test]
+async fn all_actions_of_a_task_share_one_number_of_files() {
+    let keeps = |manifest: Manifest, name: &str| {
+        let grants = r#"grants = ["workspace", "artifacts"]"#;
+        manifest.plugin(name, "post-execution", shipped("upload-files"), grants)
+    };
+    let manifest = keeps(keeps(Manifest::empty(), "keep-first"), "keep-second");
+    let gateway = Gateway::with()
+        .plugins(&manifest)
+        .env("GATEHOUSE__JOB__MAX_ARTIFACTS", "3")
+        .start()
+        .await;
+    let request = gateway.request_with(
+        "hello",
+        json!({
+            "preExecutionCommands": ["touch 1.a 2.a 1.b 2.b 3.b"],
+            "postExecutionActions": {
+                "keepFirst": {"globPatterns": ["*.a"]}, "keepSecond": {"globPatterns": ["*.b"]},
+            },
+        }),
+    );
+    let report = report(&gateway, &request).await;
+    let count = |action: &str, list: &str| {
+        report["actions"][action]["result"][list]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(
+        report["uploadedFiles"].as_array().unwrap().len(),
+        3,
+        "{report:#}"
+    );
+    assert_eq!(
+        (
+            count("keepFirst", "uploaded"),
+            count("keepFirst", "skipped")
+        ),
+        (2, 0)
+    );
+    assert_eq!(
+        (
+            count("keepSecond", "uploaded"),
+            count("keepSecond", "skipped")
+        ),
+        (1, 2)
+    );
 }

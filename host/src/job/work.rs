@@ -1,5 +1,7 @@
 //! The steps of one job, in order.
 
+mod afterwards;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,10 +10,9 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::actions::{Actions, asked};
+use super::actions::Actions;
 use super::gate::PolicyGate;
 use super::interrupt::{Cause, Interrupt};
 use super::prepare::{Commands, callers_environment, working_directory};
@@ -24,8 +25,7 @@ use crate::broker::{Broker, Credential};
 use crate::envelope::Purpose;
 use crate::git::Repository;
 use crate::isolation::Sandbox;
-use crate::outbound::ForPlugins;
-use crate::plugin::{Capabilities, DecisionLog, GitRepository, PluginSet, TaskState, TaskView};
+use crate::plugin::{DecisionLog, PluginSet, TaskState, TaskView};
 use crate::redact::Redactor;
 use crate::task::{Ending, EventLog, LogLimits, Phase, Reason, Record, Status, TaskId};
 
@@ -198,43 +198,6 @@ impl<'a> Work<'a> {
             .await?;
         self.enter(Phase::Agent, |_| ()).await?;
         Ok(agent::run(&task, sandbox, gate, log, self.interrupt.token()).await)
-    }
-
-    /// How the task ends, whatever its actions do. From here on its clock says nothing any more.
-    fn ending(&self, ran: Result<AgentEnd, Failure>) -> Ending {
-        if let Some(clock) = &self.clock {
-            clock.abort();
-        }
-        match (self.interrupt.cause(), ran) {
-            (Some(cause), ran) => Ending {
-                agent: ran.map(|end| end.summary).unwrap_or_default(),
-                ..cause.into_ending()
-            },
-            (None, Ok(end)) => into_ending(end),
-            (None, Err(failure)) => failure.into_ending(self.id),
-        }
-    }
-
-    /// Carries out what is due after this end. A task that the platform ends, or that is somebody
-    /// else's now, has nothing carried out.
-    async fn act(
-        &self,
-        actions: &Actions<'_>,
-        request: &Request,
-        ending: &mut Ending,
-    ) -> Result<(), Failure> {
-        if matches!(
-            self.interrupt.cause(),
-            Some(Cause::Terminated | Cause::LeaseLost)
-        ) {
-            return Ok(());
-        }
-        let asked = asked(actions.plugins.actions(), request);
-        if asked.iter().any(|asked| asked.is_due(ending.status)) {
-            self.enter(Phase::Actions, |_| ()).await?;
-        }
-        actions.run(asked, ending).await;
-        Ok(())
     }
 
     async fn open(&self) -> Result<Opened, Failure> {
@@ -511,30 +474,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn capabilities(
-        &self,
-        request: &Request,
-        repository: Option<Repository>,
-        sandbox: &Sandbox,
-        redactor: &Arc<Redactor>,
-    ) -> Result<Capabilities, Failure> {
-        // The task's time is over with the agent's; each action has a time of its own.
-        let repository = repository.map(|cloned| cloned.outlive(CancellationToken::new()));
-        let http = ForPlugins::new(&self.job.config.outbound)
-            .map_err(|source| Failure::fault("making the client of plugins", source))?;
-        Ok(Capabilities {
-            workspace: sandbox.workspace().to_owned(),
-            bucket: Arc::clone(self.job.tasks.bucket()),
-            task: self.id.clone(),
-            max_artifact_size: self.job.config.job.max_artifact_size,
-            max_artifacts: self.job.config.job.max_artifacts,
-            git: repository.map(|repository| Arc::new(repository) as Arc<dyn GitRepository>),
-            http: Arc::new(http),
-            secrets: Arc::new(request.sendable_secrets()),
-            redactor: Arc::clone(redactor),
-        })
-    }
-
     /// Notes the phase; ends here where the task was ended by somebody else meanwhile.
     async fn enter(
         &self,
@@ -594,17 +533,4 @@ fn add_servers(config: &mut Option<Value>, repositorys: Map<String, Value>) {
         servers.append(callers);
     }
     *config = Some(json!({"mcpServers": servers}));
-}
-
-fn into_ending(end: AgentEnd) -> Ending {
-    Ending {
-        status: end.status,
-        reason: end.reason,
-        exit_code: end.exit_code,
-        error: end.error,
-        agent: end.summary,
-        actions: BTreeMap::new(),
-        uploaded_files: Vec::new(),
-        last_sequence: None,
-    }
 }

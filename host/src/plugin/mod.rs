@@ -157,7 +157,7 @@ impl Plugins {
     }
 
     /// The body of `GET /plugins`: `{"revision", "error"?, "plugins":[{name, world, mode, onError,
-    /// state, digest, settings, grants, limits, version, summary, calls, denials, traps, since}]}`.
+    /// state, digest, settings, grants, limits, always, version, summary, calls, denials, traps, since}]}`.
     /// `state` is `active`, `loaded` (fine, but the set has another mistake) or `failed`, then with
     /// `code` and `error`.
     pub fn status(&self) -> Value {

@@ -1,33 +1,24 @@
-//! What the `http` interface of the contract offers: requests to the hosts that the operator granted,
-//! with secrets that the plugin can name and never sees.
-//!
-//! Judges what is sent and cleans what comes back; [`HttpClient`] carries it, and `outbound/` is the
-//! one that does.
+//! Whether a request may be sent as it is written: method, place, headers, size, secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Failure;
-use super::grants::{Grants, is_secret_name};
-use crate::redact::Redactor;
+use super::{Http, HttpRequest, Wanted};
+use crate::plugin::Failure;
+use crate::plugin::grants::is_secret_name;
 
-/// Requests of one call of a plugin, refused ones included.
-const REQUESTS: u32 = 32;
 /// Bytes of a URL.
-const URL: usize = 2048;
+pub(super) const URL: usize = 2048;
 /// Bytes of a request's body.
-const BODY: usize = 1 << 20;
+pub(super) const BODY: usize = 1 << 20;
 /// Headers of a request, and bytes of all their names and values.
-const HEADERS: usize = 64;
-const HEADER_BYTES: usize = 32 << 10;
+pub(super) const HEADERS: usize = 64;
+pub(super) const HEADER_BYTES: usize = 32 << 10;
 /// How long one request may take; its own limit can only be shorter.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
 /// Characters of a missed grant that are told: the host in it is the plugin's choice.
 const GRANT: usize = 256;
 /// Before and after a secret's name in a header.
@@ -54,115 +45,8 @@ const OURS: [&str; 13] = [
     "if-range",
 ];
 
-/// Carries requests that were judged. It follows no redirect, goes to no address that it may not and
-/// keeps nothing of what is sent out of every log.
-#[async_trait]
-pub trait HttpClient: std::fmt::Debug + Send + Sync {
-    /// Sends one request; an answer of more than `most` bytes, headers included, is a failure.
-    async fn send(&self, request: HttpRequest, most: u64) -> Result<HttpResponse, Failure>;
-}
-
-/// A request that was judged.
-#[derive(Debug)]
-pub struct HttpRequest {
-    /// One of a few, in upper case.
-    pub method: &'static str,
-    /// Of a granted host.
-    pub url: Url,
-    /// Names in lower case; values may be secrets.
-    pub headers: Vec<(String, SecretString)>,
-    /// Bounded.
-    pub body: Vec<u8>,
-    /// From connecting to the answer's last byte.
-    pub timeout: Duration,
-}
-
-/// An answer as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpResponse {
-    /// Any, redirects included.
-    pub status: u16,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// Whole.
-    pub body: Vec<u8>,
-}
-
-/// A request as a plugin writes it.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) method: String,
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) timeout_ms: Option<u32>,
-}
-
-/// The `http` of one call of one plugin.
-#[derive(Debug)]
-pub struct Http {
-    plugin: Arc<str>,
-    task: String,
-    grants: Grants,
-    client: Arc<dyn HttpClient>,
-    secrets: Arc<BTreeMap<String, SecretString>>,
-    redactor: Arc<Redactor>,
-    most: u64,
-    sent: AtomicU32,
-    refused: Mutex<BTreeSet<String>>,
-}
-
 impl Http {
-    pub(super) fn new(
-        plugin: &str,
-        task: &str,
-        grants: Grants,
-        capabilities: &super::Capabilities,
-        most: u64,
-    ) -> Self {
-        Self {
-            plugin: plugin.into(),
-            task: task.to_owned(),
-            grants,
-            client: Arc::clone(&capabilities.http),
-            secrets: Arc::clone(&capabilities.secrets),
-            redactor: Arc::clone(&capabilities.redactor),
-            most,
-            sent: AtomicU32::new(0),
-            refused: Mutex::default(),
-        }
-    }
-
-    /// Grants that were missed, each once.
-    pub(super) fn refused(&self) -> Vec<String> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.iter().cloned().collect()
-    }
-
-    /// Sends one request, if everything about it is in order.
-    pub(crate) async fn send(&self, wanted: Wanted) -> Result<HttpResponse, Failure> {
-        if self.sent.fetch_add(1, Ordering::Relaxed) >= REQUESTS {
-            return Err(Failure::new(
-                "too-many-requests",
-                format!("one call can send {REQUESTS} requests"),
-            ));
-        }
-        let request = self.judge(wanted)?;
-        let place = request.url.origin().ascii_serialization();
-        let answer = self.client.send(request, self.most).await;
-        if let Err(failure) = &answer {
-            tracing::warn!(
-                plugin = &*self.plugin,
-                task = self.task,
-                host = place,
-                code = failure.code,
-                "a plugin's request failed"
-            );
-        }
-        self.clean(answer?)
-    }
-
-    fn judge(&self, wanted: Wanted) -> Result<HttpRequest, Failure> {
+    pub(super) fn judge(&self, wanted: Wanted) -> Result<HttpRequest, Failure> {
         let method = METHODS
             .into_iter()
             .find(|method| *method == wanted.method)
@@ -293,29 +177,6 @@ impl Http {
             format!("the plugin `{}` has no grant `{grant}`", self.plugin),
         )
     }
-
-    /// Takes every secret of the task out of an answer.
-    fn clean(&self, answer: HttpResponse) -> Result<HttpResponse, Failure> {
-        let encoded = |(name, value): &(String, String)| {
-            name == "content-encoding" && !value.eq_ignore_ascii_case("identity")
-        };
-        if answer.headers.iter().any(encoded) {
-            return Err(Failure::new(
-                "unreadable",
-                "the answer is compressed, which was not asked for",
-            ));
-        }
-        let clean = |text: &String| self.redactor.text(text);
-        Ok(HttpResponse {
-            status: answer.status,
-            headers: answer
-                .headers
-                .iter()
-                .map(|(name, value)| (clean(name), clean(value)))
-                .collect(),
-            body: self.redactor.bytes(&answer.body).into_owned(),
-        })
-    }
 }
 
 fn invalid<'a>(message: impl Into<std::borrow::Cow<'a, str>>) -> Failure {
@@ -333,7 +194,3 @@ fn is_field_value(value: &str) -> bool {
         .bytes()
         .all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }
-
-#[cfg(test)]
-#[path = "http_tests.rs"]
-mod tests;

@@ -5,6 +5,9 @@
     clippy::indexing_slicing
 )]
 
+use secrecy::ExposeSecret as _;
+
+use super::judge::{BODY, HEADER_BYTES, HEADERS, LONGEST, URL};
 use super::*;
 
 const TOKEN: &str = "t0ken-of-the-request";
