@@ -14,15 +14,18 @@ const PAGE: &str = include_str!("../../../docs/reference/request.md");
 
 /// The body of `/run` or of `/run-async`, as this gateway's settings have it.
 pub fn json_schema(mode: Mode, task: &Task) -> Value {
-    let properties: Map<String, Value> = FIELDS
-        .iter()
-        .filter(|field| !field.not_yet && field.only.is_none_or(|(only, _)| only == mode))
-        .map(|field| (field.name.to_owned(), property(field, task)))
-        .collect();
     let required: &[&str] = match mode {
         Mode::Sync => &["prompt"],
         Mode::Async => &["prompt", "callbackUrl"],
     };
+    let properties: Map<String, Value> = FIELDS
+        .iter()
+        .filter(|field| !field.not_yet && field.only.is_none_or(|(only, _)| only == mode))
+        .map(|field| {
+            let required = required.contains(&field.name);
+            (field.name.to_owned(), property(field, required, task))
+        })
+        .collect();
     let given = |name: &str| {
         let text = json!({ "type": "string", "minLength": 1 });
         json!({ "required": [name], "properties": { name: text } })
@@ -36,7 +39,7 @@ pub fn json_schema(mode: Mode, task: &Task) -> Value {
     })
 }
 
-fn property(field: &Field, task: &Task) -> Value {
+fn property(field: &Field, required: bool, task: &Task) -> Value {
     let mut schema = match &field.kind {
         Kind::Text(bytes, _) => json!({ "type": "string", "maxLength": bytes }),
         // Empty text counts as absent.
@@ -57,7 +60,7 @@ fn property(field: &Field, task: &Task) -> Value {
     let Some(members) = schema.as_object_mut() else {
         return schema;
     };
-    if field.name == "prompt" {
+    if required {
         members.insert("minLength".to_owned(), json!(1));
     } else if let Some(kind) = members.get_mut("type") {
         // Null says nothing, as if the field were left out.
@@ -70,7 +73,7 @@ fn property(field: &Field, task: &Task) -> Value {
         members.insert("writeOnly".to_owned(), json!(true));
     }
     if let Some(meaning) = meaning(field.name) {
-        members.insert("description".to_owned(), json!(meaning));
+        members.insert("description".to_owned(), json!(without_links(meaning)));
     }
     schema
 }
@@ -132,144 +135,27 @@ fn meaning(name: &str) -> Option<&'static str> {
     Some(meaning.trim())
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
-    use super::*;
-    use crate::admission::Admission;
-    use crate::config::{Sources, load};
-
-    fn task() -> Task {
-        load(&Sources::default()).unwrap().task
+/// `[words](target)` leads nowhere outside the page.
+fn without_links(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, words, after)) = link(rest) {
+        plain.push_str(before);
+        plain.push_str(words);
+        rest = after;
     }
-
-    fn validator(mode: Mode) -> jsonschema::Validator {
-        jsonschema::draft202012::new(&json_schema(mode, &task())).unwrap()
-    }
-
-    fn admission() -> Admission {
-        Admission::new(&load(&Sources::default()).unwrap())
-    }
-
-    /// A request that uses every field that is available.
-    fn full(mode: Mode) -> Value {
-        let mut request = json!({
-            "prompt": "x", "anthropicApiKey": "k", "anthropicOAuthToken": null, "systemPrompt": "s",
-            "appendSystemPrompt": "", "allowedTools": ["Read"], "disallowedTools": [],
-            "permissionMode": "plan", "maxTurns": 3, "timeoutMinutes": 5, "maxBudgetUsd": 0.5,
-            "model": "claude-x", "fallbackModel": "", "cwdRelative": "a/b",
-            "preExecutionCommands": ["true"], "environmentSecrets": { "A": "b" },
-            "postExecutionActions": { "uploadFiles": { "globPatterns": ["*"] } },
-            "metadata": { "a": [1] }, "labels": { "team": "a" },
-            "mcpConfig": { "mcpServers": { "a": { "command": "c", "args": ["x"] } } },
-            "subagents": { "a": { "frontmatter": { "description": "d", "model": "m" }, "content": "c" } },
-            "detach": true, "useNamedPipe": false,
-        });
-        if mode == Mode::Async {
-            request["callbackUrl"] = json!("https://example.com/hook");
-            request["taskId"] = json!("t-1");
-        }
-        request
-    }
-
-    #[test]
-    fn a_request_with_every_field_is_taken_by_check_and_schema_alike() {
-        for mode in [Mode::Sync, Mode::Async] {
-            let request = full(mode);
-            let bytes = serde_json::to_vec(&request).unwrap();
-            admission().check(&bytes, mode).unwrap();
-            let validator = validator(mode);
-            let errors: Vec<String> = validator
-                .iter_errors(&request)
-                .map(|error| format!("{}: {error}", error.instance_path()))
-                .collect();
-            assert!(errors.is_empty(), "{errors:#?}");
-        }
-    }
-
-    #[test]
-    fn every_field_that_is_available_is_described_with_its_meaning() {
-        let (sync, later) = (
-            json_schema(Mode::Sync, &task()),
-            json_schema(Mode::Async, &task()),
-        );
-        for field in FIELDS.iter().filter(|field| !field.not_yet) {
-            let found = [&sync, &later]
-                .iter()
-                .find_map(|schema| schema["properties"].get(field.name));
-            let described = found.and_then(|it| it["description"].as_str());
-            assert!(described.is_some_and(|it| it.len() > 5), "{}", field.name);
-        }
-        assert!(meaning("model").unwrap().starts_with("The model."));
-        assert!(sync["properties"].get("callbackUrl").is_none());
-    }
-
-    #[test]
-    fn a_value_of_the_wrong_kind_is_refused_by_check_and_schema_alike() {
-        for mode in [Mode::Sync, Mode::Async] {
-            let validator = validator(mode);
-            let names: Vec<String> = full(mode).as_object().unwrap().keys().cloned().collect();
-            for name in names {
-                for wrong in [
-                    json!(7.5),
-                    json!("§"),
-                    json!([[1]]),
-                    json!({ "§": 1 }),
-                    json!(true),
-                ] {
-                    let mut request = full(mode);
-                    request[&name] = wrong;
-                    let bytes = serde_json::to_vec(&request).unwrap();
-                    let taken = admission().check(&bytes, mode).is_ok();
-                    // Whatever is taken fits the schema, and no other kind of value does.
-                    let fits = validator.is_valid(&request);
-                    assert!(fits || !taken, "{name}: {}", request[&name]);
-                    let kind_is_right = !admission()
-                        .check(&bytes, mode)
-                        .is_err_and(|refusal| refusal.code == "wrong-type");
-                    assert!(kind_is_right || !fits, "{name}: {}", request[&name]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_refused_for_its_shape_does_not_fit_the_schema() {
-        let table = include_str!("../../../tests/cases/requests/refused.json");
-        let cases: Vec<Value> = serde_json::from_str(table).unwrap();
-        let shapes = [
-            "unknown-field",
-            "required",
-            "credential-required",
-            "wrong-type",
-            "body-not-an-object",
-        ];
-        let mut seen = 0;
-        for case in &cases {
-            let mode = match case["endpoint"].as_str().unwrap() {
-                "run" => Mode::Sync,
-                _ => Mode::Async,
-            };
-            let shape = shapes.contains(&case["code"].as_str().unwrap());
-            let Some(body) = case.get("body").filter(|_| shape) else {
-                continue;
-            };
-            // What an action takes is its plugin's to know; what a front matter takes is the CLI's. And
-            // a whole number with a fraction of zero is whole.
-            let field = case["field"].as_str().unwrap_or_default();
-            let whole = ["maxTurns", "timeoutMinutes"].contains(&field);
-            if whole || field.starts_with("postExecutionActions") || field.contains("frontmatter") {
-                continue;
-            }
-            seen += 1;
-            assert!(!validator(mode).is_valid(body), "{}", case["name"]);
-        }
-        assert!(seen >= 20, "{seen}");
-    }
+    plain.push_str(rest);
+    plain
 }
+
+/// What stands before the first link, its words, and what stands after it.
+fn link(text: &str) -> Option<(&str, &str, &str)> {
+    let (head, tail) = text.split_once("](")?;
+    let (before, words) = head.rsplit_once('[')?;
+    let (_, after) = tail.split_once(')')?;
+    Some((before, words, after))
+}
+
+#[cfg(test)]
+#[path = "json_schema_tests.rs"]
+mod tests;

@@ -29,11 +29,10 @@ pub(super) fn router() -> Router<Arc<App>> {
 async fn list(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Value>, Problem> {
     let record = tasks::record(&app, &id).await?;
     expect_callback(&record)?;
-    match webhook::delivery(app.tasks.bucket().as_ref(), &id).await? {
-        Some(entry) => Ok(Json(view(&app, &entry))),
-        None if record.status.is_terminal() => Err(gone()),
-        None => Ok(Json(json!({ "state": "pending", "attempts": [] }))),
-    }
+    Ok(Json(match kept(&app, &record).await? {
+        Some(entry) => view(&app, &entry),
+        None => json!({ "state": "pending", "attempts": [] }),
+    }))
 }
 
 async fn replay(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Problem> {
@@ -49,12 +48,25 @@ async fn replay(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Pro
             let error = "The report is being sent just now; wait for the end of that attempt";
             Err(Problem::new(DELIVERY_UNDER_WAY, error))
         }
-        Replayed::Absent if record.status.is_terminal() => Err(gone()),
         Replayed::Absent => {
+            kept(&app, &record).await?;
             let error = "The task is not over: its report is sent once it is";
             Err(Problem::new(DELIVERY_UNDER_WAY, error))
         }
     }
+}
+
+/// The delivery; none where the task is not over, or just about to be.
+async fn kept(app: &App, record: &Record) -> Result<Option<Entry>, Problem> {
+    let (bucket, id) = (app.tasks.bucket().as_ref(), &record.task_id);
+    let found = webhook::delivery(bucket, id).await?;
+    // The payload of a task goes only once its report is in the outbox.
+    let settled = record.status.is_terminal() && app.tasks.payload(id).await?.is_none();
+    if found.is_some() || !settled {
+        return Ok(found);
+    }
+    let found = webhook::delivery(bucket, id).await?;
+    found.map(Some).ok_or_else(gone)
 }
 
 fn expect_callback(record: &Record) -> Result<(), Problem> {

@@ -26,6 +26,8 @@ use crate::task::{Claim, Mode, Record, TaskError, TaskId, names};
 
 /// How often a request looks again because another one under its key was faster.
 const TRIES: u32 = 5;
+/// Somebody else's payload is followed by its record within less.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A task that will run or has run, and the presence of whoever asked for it, where that matters.
 pub(super) struct Accepted {
@@ -244,8 +246,11 @@ impl Submitted {
                 self.app.tasks.unclaim(&key.hash, claimed).await?;
                 Err(TaskError::Taken(id.clone()).into())
             }
-            // A payload without a record: of somebody who is about it, or who died, which shows.
-            None => Err(contended()),
+            // A payload without a record: of somebody who is about it, or who died. It shows soon.
+            None => {
+                tokio::time::sleep(PAUSE).await;
+                Ok(None)
+            }
         }
     }
 

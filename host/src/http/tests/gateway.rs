@@ -99,6 +99,10 @@ impl Gateway {
             .unwrap()
     }
 
+    pub(super) fn data_dir(&self) -> String {
+        self.directory.path().join("data").display().to_string()
+    }
+
     pub(super) async fn over(&self, id: &TaskId) -> crate::task::Record {
         let mut hints = self.app.tasks.bucket().watch(&names::session(id));
         loop {

@@ -226,7 +226,8 @@ fn a_record_with_everything_in_it_is_documented() {
         "detach": true, "executionName": "local/1", "attempt": 1,
         "cancel": { "at": at, "by": "caller" }, "isolation": { "level": "uid" }, "error": "e",
         "exitCode": 130, "agent": agent,
-        "actions": { "git": { "status": "ok", "value": { "sha": "a" } }, "x": { "status": "error", "error": "e" } },
+        "repository": { "url": "https://x/", "branch": "main", "commit": "00" },
+        "actions": { "git": { "status": "ok", "result": { "sha": "a" } }, "x": { "status": "error", "error": "e" } },
         "uploadedFiles": [file], "warnings": ["w"], "lastSequence": 7,
     }))
     .unwrap();
@@ -238,6 +239,57 @@ fn a_record_with_everything_in_it_is_documented() {
         fields.entry(name).or_insert(value.clone());
     }
     checker.check("Task", &task);
+}
+
+/// The fields of a struct of `task/record.rs`, as JSON has them.
+fn fields_of(name: &str) -> Vec<String> {
+    let source = include_str!("../../task/record.rs");
+    let (_, body) = source.split_once(&format!("pub struct {name} {{")).unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let fields = body.lines().filter_map(|line| {
+        let (field, _) = line.trim().strip_prefix("pub ")?.split_once(':')?;
+        let mut words = field.split('_');
+        let first = words.next()?.to_owned();
+        Some(words.fold(first, |mut name, word| {
+            name.push_str(&word[..1].to_uppercase());
+            name.push_str(&word[1..]);
+            name
+        }))
+    });
+    let fields: Vec<String> = fields.collect();
+    assert!(fields.len() >= 3, "{name}: {fields:?}");
+    fields
+}
+
+#[test]
+fn every_field_of_record_and_report_is_documented() {
+    let document = whole();
+    let schemas = &document["components"]["schemas"];
+    let task = &schemas["Task"]["properties"];
+    let report = include_str!("../../task/report.rs");
+    let reported: Vec<&str> = report
+        .split("report.add(")
+        .skip(1)
+        .map(|rest| rest.split('"').nth(1).unwrap())
+        .collect();
+    assert!(reported.len() >= 10, "{reported:?}");
+    for name in reported {
+        assert!(
+            schemas["Report"]["properties"].get(name).is_some(),
+            "{name}"
+        );
+        assert!(task.get(name).is_some(), "{name}");
+    }
+    for (name, properties) in [
+        ("Record", task),
+        ("AgentSummary", &task["agent"]["properties"]),
+        ("ClonedRepository", &task["repository"]["properties"]),
+        ("ActionResult", &schemas["ActionResult"]["properties"]),
+    ] {
+        for field in fields_of(name) {
+            assert!(properties.get(&field).is_some(), "{name}: {field}");
+        }
+    }
 }
 
 #[test]

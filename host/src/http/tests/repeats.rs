@@ -84,6 +84,31 @@ async fn a_hundred_requests_at_once_make_one_task_and_get_one_answer() {
 }
 
 #[tokio::test]
+async fn two_gateways_that_share_a_bucket_make_one_task_of_one_key() {
+    let one = Gateway::start(HANGS, &[]).await;
+    let data = one.data_dir();
+    let other = Gateway::start(HANGS, &[("GATEHOUSE_DATA_DIR", &data)]).await;
+    for round in 0..10 {
+        let (key, mut body) = (round.to_string(), without_id());
+        body["prompt"] = json!(key);
+        let posts = (0..20).map(|n| {
+            let gateway = if n % 2 == 0 { &one } else { &other };
+            post(gateway, "/run-async", &key, &body)
+        });
+        let mut answers = Vec::new();
+        for answer in join_all(posts).await {
+            assert_eq!(answer.status(), StatusCode::ACCEPTED);
+            answers.push(answer.bytes().await.unwrap());
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert_eq!(ids(&one).await.len(), round + 1);
+    }
+    other.stop().await;
+    one.stop().await;
+}
+
+#[tokio::test]
 async fn a_repeated_request_gets_the_first_ones_answer_also_after_a_restart_and_the_tasks_end() {
     let mut gateway = Gateway::start(DIES, &[]).await;
     let body = without_id();
