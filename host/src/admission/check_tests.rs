@@ -85,10 +85,20 @@ fn everything() -> Value {
         "repoConfig": "memory",
         "envFile": "workspace",
         "outputSchema": { "type": "object" },
+        "gitRepo": "https://example.com/a.git",
+        "gitBranch": "main",
+        "gitDepth": 3,
+        "gitSubmodules": true,
+        "sshKey": KEY,
+        "gitToken": "token-1",
+        "gitAccess": "none",
         "callbackUrl": "https://example.com/hook?token=1",
         "taskId": "task-1",
     })
 }
+
+/// Of the form that is asked for, and nobody's: `openssh-key-v1`, without a cipher.
+const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAAB\n-----END OPENSSH PRIVATE KEY-----\n";
 
 #[test]
 fn every_malformed_request_is_refused_with_status_code_and_field() {

@@ -100,10 +100,21 @@ fn object(name: &str) -> Value {
             })
         }
         "subagents" => {
+            let tools = json!({
+                "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+            });
             let matter = json!({
                 "type": "object",
                 "required": ["description"],
-                "properties": { "description": text(8 << 10) },
+                "properties": {
+                    "description": text(8 << 10),
+                    "name": text(128),
+                    "model": text(128),
+                    "color": text(128),
+                    "tools": tools,
+                    "disallowedTools": tools,
+                },
+                "additionalProperties": false,
             });
             named(64, document(matter, &["frontmatter", "content"]))
         }

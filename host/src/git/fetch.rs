@@ -227,10 +227,13 @@ impl Bare {
 
 fn read_listing(listed: &str, revision: Option<&str>, branch: &str, tag: &str) -> Found {
     let names = |name: &str| {
-        listed.lines().any(|line| {
-            line.split_once('\t')
-                .is_some_and(|(_, found)| found == name)
-        })
+        listed
+            .lines()
+            .filter(|line| !line.starts_with("ref: "))
+            .any(|line| {
+                line.split_once('\t')
+                    .is_some_and(|(_, found)| found == name)
+            })
     };
     let default = listed.lines().find_map(|line| {
         line.strip_prefix("ref: refs/heads/")?

@@ -25,7 +25,7 @@ use crate::plugin::DecisionLog;
 use crate::task::{Claim, Mode, Record, TaskError, TaskId, names};
 
 /// How often a request looks again because another one under its key was faster.
-const TRIES: u32 = 5;
+const TRIES: u32 = 50;
 /// Somebody else's payload is followed by its record within less.
 const PAUSE: Duration = Duration::from_millis(200);
 
