@@ -39,7 +39,7 @@ async fn regular_files_of_the_workspace_are_kept_and_nothing_else() {
         .map(|file| file["originalPath"].as_str().unwrap())
         .collect();
     assert_eq!(kept, ["a/b/kept.json", "kept.txt"], "{done:#}");
-    let skipped = &done["actions"]["uploadFiles"]["value"]["skipped"];
+    let skipped = &done["actions"]["uploadFiles"]["result"]["skipped"];
     assert_eq!(skipped[0]["path"], "huge.txt", "{done:#}");
     assert_eq!(skipped.as_array().unwrap().len(), 1, "{done:#}");
 
