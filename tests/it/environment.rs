@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use gatehouse_tests::Gateway;
+use gatehouse_tests::manifest::Manifest;
+use gatehouse_tests::{Gateway, GitServer};
 use serde_json::{Value, json};
 
 async fn gateway(command: &str) -> Gateway {
@@ -50,11 +51,8 @@ async fn the_file_lies_in_the_home_unless_the_request_says_otherwise() {
 }
 
 #[tokio::test]
-async fn the_file_lies_in_the_workspace_where_asked_and_git_does_not_see_it() {
-    let gateway =
-        gateway("stat -c '%a %n' .env; ls \"$HOME/.env\"; git status --short -uall").await;
-    // The repository stands before the agent's files are written: the next task would find it, so it is
-    // made by a command and the exclusion is tried by the job's own tests.
+async fn the_file_lies_in_the_workspace_where_asked() {
+    let gateway = gateway("stat -c '%a %n' .env; ls \"$HOME/.env\"").await;
     let more = json!({"environmentSecrets": secrets(), "envFile": "workspace"});
     let (report, _) = gateway.ends(&request(&gateway, more)).await;
     let result = report["result"].as_str().unwrap();
@@ -62,6 +60,128 @@ async fn the_file_lies_in_the_workspace_where_asked_and_git_does_not_see_it() {
         result.contains("600 .env") && result.contains("No such file"),
         "{result}"
     );
+}
+
+async fn gateway_at(server: &GitServer, command: &str) -> Gateway {
+    let mut builder = Gateway::with()
+        .plugins(&Manifest::empty().git(""))
+        .turns(json!([
+            {"tools": [{"name": "Bash", "input": {"command": command}}]},
+            {"text": "seen: {{last_tool_result}}"},
+        ]));
+    for (name, value) in server.settings() {
+        builder = builder.env(name, &value);
+    }
+    builder.start().await
+}
+
+/// Not by the agent's git, and not by ours, whatever the agent made of the list of exceptions.
+#[tokio::test]
+async fn the_file_in_the_workspace_is_in_no_commit() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("README", "Hello\n")]);
+    let look =
+        "git status --short -uall > status; cat .git/info/exclude > list; : > .git/info/exclude";
+    let gateway = gateway_at(&server, look).await;
+    let more = json!({
+        "environmentSecrets": {"TOKEN": gateway.canaries.environment_secret}, "envFile": "workspace",
+        "gitRepo": repository.https(), "gitToken": repository.token(),
+        "postExecutionActions": {"git": {"commit": true, "push": true}},
+    });
+    let (report, _) = gateway.ends(&request(&gateway, more)).await;
+    assert_eq!(report["actions"]["git"]["status"], "ok", "{report:#}");
+    assert_eq!(repository.file("trunk", ".env"), None);
+    let status = repository.file("trunk", "status").unwrap();
+    assert!(!status.contains(".env"), "{status}");
+    let list = repository.file("trunk", "list").unwrap();
+    assert!(list.lines().any(|line| line == "/.env"), "{list}");
+    gateway.has_leaked_nothing();
+}
+
+#[tokio::test]
+async fn a_file_of_the_repository_s_own_is_not_overwritten() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[(".env", "THEIRS=1\n")]);
+    let gateway = gateway_at(&server, "cat .env").await;
+    for (env_file, ends) in [("workspace", "setup"), ("outside", "")] {
+        let more = json!({
+            "environmentSecrets": secrets(), "envFile": env_file,
+            "gitRepo": repository.https(), "gitToken": repository.token(),
+        });
+        let (report, _) = gateway.ends(&request(&gateway, more)).await;
+        assert_eq!(
+            report["reason"].as_str().unwrap_or_default(),
+            ends,
+            "{report:#}"
+        );
+        let told = if ends.is_empty() {
+            &report["result"]
+        } else {
+            &report["error"]
+        };
+        let expected = if ends.is_empty() {
+            "THEIRS=1"
+        } else {
+            "a .env of its own"
+        };
+        assert!(told.as_str().unwrap().contains(expected), "{report:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_or_a_file_of_the_repository_is_no_working_directory() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("README", "Hello\n")]);
+    let script = "cd \"$(mktemp -d)\" && git clone -q -b trunk \"$0\" . && ln -s /tmp out && ln -s README here && \
+                  git add . && git -c user.name=x -c user.email=x@y commit -qm links && git push -q";
+    let linked = Command::new("sh")
+        .args(["-c", script])
+        .arg(repository.path())
+        .output()
+        .unwrap();
+    assert!(linked.status.success(), "{linked:?}");
+    let gateway = gateway_at(&server, "pwd").await;
+    for wrong in ["out", "out/below", "README", "README/below", "here"] {
+        let more = json!({
+            "cwdRelative": wrong, "gitRepo": repository.https(), "gitToken": repository.token(),
+        });
+        let (report, _) = gateway.ends(&request(&gateway, more)).await;
+        assert_eq!(report["reason"], "setup", "{wrong} {report:#}");
+        assert!(
+            report["error"].as_str().unwrap().contains("cwdRelative"),
+            "{report:#}"
+        );
+    }
+    assert!(!std::path::Path::new("/tmp/below").exists());
+    assert!(gateway.model_requests().is_empty());
+}
+
+#[tokio::test]
+async fn commands_run_as_the_agent_s_user_with_its_variables_and_nothing_of_the_job_s() {
+    let gateway = gateway("id -u; env").await;
+    let more =
+        json!({"environmentSecrets": {"GIVEN": "yes"}, "preExecutionCommands": ["id -u; env"]});
+    let (report, events) = gateway.ends(&request(&gateway, more)).await;
+    let agents = report["result"].as_str().unwrap().to_owned();
+    let lines: Vec<String> = events
+        .iter()
+        .filter(|event| event.id.is_some())
+        .map(gatehouse_tests::Event::json)
+        .filter(|line| line["phase"] == "preExecution" && line["stream"] == "stdout")
+        .map(|line| line["text"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert!(
+        agents.contains(&format!("seen: {}\n", lines[0])),
+        "{agents} {lines:?}"
+    );
+    assert!(lines.contains(&"GIVEN=yes".to_owned()) && agents.contains("GIVEN=yes"));
+    let allowed = [
+        "PATH", "LANG", "CI", "HOME", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_", "GIVEN",
+    ];
+    for line in &lines[1..] {
+        let name = line.split('=').next().unwrap();
+        assert!(allowed.contains(&name), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What of a repository's own agent configuration counts, and that none of it opens the gate.
 
-use gatehouse_tests::{Gateway, words_of};
+use gatehouse_tests::{Gateway, GitServer, words_of};
 use serde_json::{Value, json};
 
 /// Makes a repository that tries everything; what runs leaves a file in the agent's home.
@@ -245,6 +245,48 @@ async fn notes_behind_a_link_are_left_out_and_too_many_are_refused() {
     let large = json!({"repoConfig": "memory", "preExecutionCommands": ["head -c 300000 /dev/zero | tr '\\0' x > CLAUDE.md"]});
     let (report, _) = gateway.ends(&gateway.request_with("go", large)).await;
     assert_eq!(report["reason"], "setup", "{report:#}");
+}
+
+/// The same from a repository that was cloned, without a command that could have made up for it.
+#[tokio::test]
+async fn a_cloned_repository_s_configuration_counts_as_the_request_says() {
+    let server = GitServer::start().await;
+    let hook = json!({"hooks": {"SessionStart": [{"hooks": [{"type": "command", "command": "touch \"$HOME/hook-ran\""}]}]}});
+    let repository = server.repository(
+        "app",
+        &[
+            (".claude/settings.json", hook.to_string().as_str()),
+            ("CLAUDE.md", "ROOT-NOTES\n"),
+            (".mcp.json", r#"{"mcpServers": {"repo": {"command": "/bin/sh", "args": ["-c", "touch $HOME/server-ran; exit 1"]}}}"#),
+        ],
+    );
+    let mut builder = Gateway::with().turns(json!([
+        {"tools": [{"name": "Bash", "input": {"command": "ls -a \"$HOME\""}}]},
+        {"text": "home: {{last_tool_result}}"},
+    ]));
+    for (name, value) in server.settings() {
+        builder = builder.env(name, &value);
+    }
+    let gateway = builder.start().await;
+    for (repo_config, notes, runs) in [
+        ("none", false, false),
+        ("memory", true, false),
+        ("full", true, true),
+    ] {
+        let before = gateway.model_requests().len();
+        let more = json!({
+            "repoConfig": repo_config, "permissionMode": "bypassPermissions",
+            "gitRepo": repository.https(), "gitToken": repository.token(),
+        });
+        let (report, _) = gateway.ends(&gateway.request_with("go", more)).await;
+        let result = report["result"].as_str().unwrap();
+        let told = words_of(&gateway.model_requests()[before].body);
+        assert!(result.contains(".claude"), "{result}");
+        assert_eq!(told.contains("ROOT-NOTES"), notes, "{repo_config}: {told}");
+        for mark in ["hook-ran", "server-ran"] {
+            assert_eq!(result.contains(mark), runs, "{repo_config}: {result}");
+        }
+    }
 }
 
 /// What the agent writes into its home, or the workspace, steers nothing while it runs.

@@ -57,11 +57,15 @@ const OF_THE_CLI: [&str; 6] = [
 ];
 
 /// The CLI's arguments. `mcp_config` is the file that holds it.
-pub(super) fn arguments(task: &AgentTask, mcp_config: Option<&Path>) -> Vec<OsString> {
+pub(super) fn arguments(
+    task: &AgentTask,
+    workspace: &Path,
+    mcp_config: Option<&Path>,
+) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ALWAYS.iter().map(OsString::from).collect();
     if task.trusts_workspace {
         arguments.push(ALL_OF_THE_WORKSPACE.into());
-        arguments.push(format!("--settings={}", settings(&task.cwd)).into());
+        arguments.push(format!("--settings={}", settings(workspace)).into());
     } else {
         arguments.extend(NOTHING_OF_THE_WORKSPACE.map(OsString::from));
     }
@@ -92,14 +96,11 @@ pub(super) fn arguments(task: &AgentTask, mcp_config: Option<&Path>) -> Vec<OsSt
 }
 
 /// Settings that go over those of the workspace. The memory of directories above it is somebody else's.
-fn settings(cwd: &Path) -> serde_json::Value {
-    let sandbox = cwd
-        .ancestors()
-        .skip_while(|path| !path.ends_with("workspace"));
-    let above = sandbox.skip(1).map(|path| path.display().to_string());
+fn settings(workspace: &Path) -> serde_json::Value {
+    let above = workspace.ancestors().skip(1);
     let excluded = above.flat_map(|path| {
-        let path = path.trim_end_matches('/');
-        ["CLAUDE.md", "CLAUDE.local.md", ".claude/**"].map(|name| format!("{path}/{name}"))
+        ["CLAUDE.md", "CLAUDE.local.md", ".claude/**"]
+            .map(|name| path.join(name).display().to_string())
     });
     serde_json::json!({
         "disableSkillShellExecution": true,
@@ -190,7 +191,6 @@ mod tests {
         hostile.fallback_model = Some("-p".into());
         hostile.prompt = "--prompt".into();
         hostile.system_prompt = Some("--system".into());
-        hostile.cwd = "/w/workspace/--x".into();
         for trusted in [false, true] {
             hostile.trusts_workspace = trusted;
             check(&hostile);
@@ -198,7 +198,11 @@ mod tests {
     }
 
     fn check(hostile: &AgentTask) {
-        let arguments = arguments(hostile, Some(Path::new("/x/--mcp.json")));
+        let arguments = arguments(
+            hostile,
+            Path::new("/w/--workspace"),
+            Some(Path::new("/x/--mcp.json")),
+        );
         let names: Vec<String> = arguments
             .iter()
             .map(|argument| {

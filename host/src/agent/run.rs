@@ -95,8 +95,11 @@ async fn start(
     if let Some(config) = &task.mcp_config {
         sandbox.write_for_agent(&mcp_config, config.to_string().as_bytes())?;
     }
-    let args: Vec<OsString> =
-        command_line::arguments(task, task.mcp_config.as_ref().map(|_| mcp_config.as_path()));
+    let args: Vec<OsString> = command_line::arguments(
+        task,
+        sandbox.workspace(),
+        task.mcp_config.as_ref().map(|_| mcp_config.as_path()),
+    );
     let env = command_line::environment(task, place.home, place.tmp, sandbox.runs_as_root());
     sandbox.spawn(&Program {
         path,
