@@ -33,7 +33,11 @@ fn full(mode: Mode) -> Value {
         "metadata": { "a": [1] }, "labels": { "team": "a" },
         "mcpConfig": { "mcpServers": { "a": { "command": "c", "args": ["x"] } } },
         "subagents": { "a": { "frontmatter": { "description": "d", "model": "m" }, "content": "c" } },
-        "detach": true, "useNamedPipe": false,
+        "requiredMcpServers": ["a"], "outputSchema": { "type": "object" },
+        "slashCommands": { "a": { "frontmatter": { "description": "d" }, "content": "c" } },
+        "gitRepo": "https://example.com/a.git", "gitBranch": "main", "gitDepth": 1,
+        "gitSubmodules": false, "sshKey": null, "gitToken": "t", "gitAccess": "none",
+        "repoConfig": "memory", "envFile": "none", "detach": true, "useNamedPipe": false,
     });
     if mode == Mode::Async {
         request["callbackUrl"] = json!("https://example.com/hook");
@@ -46,6 +50,10 @@ fn full(mode: Mode) -> Value {
 fn a_request_with_every_field_is_taken_by_check_and_schema_alike() {
     for mode in [Mode::Sync, Mode::Async] {
         let request = full(mode);
+        for field in FIELDS.iter().filter(|field| !field.not_yet) {
+            let here = field.only.is_none_or(|(only, _)| only == mode);
+            assert_eq!(request.get(field.name).is_some(), here, "{}", field.name);
+        }
         let bytes = serde_json::to_vec(&request).unwrap();
         admission().check(&bytes, mode).unwrap();
         let validator = validator(mode);

@@ -161,9 +161,15 @@ impl Tasks {
                         .await?
                         .is_some_and(|record| !record.status.is_terminal());
                 if !lives {
-                    self.bucket
+                    match self
+                        .bucket
                         .delete(&payload_name, When::Matches(stored))
-                        .await?;
+                        .await
+                    {
+                        // Ours was replaced by that of whoever stored the record.
+                        Ok(_) | Err(BucketError::Conflict(_)) => {}
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 return Err(TaskError::Taken(id.clone()));
             }

@@ -97,8 +97,10 @@ async fn two_gateways_that_share_a_bucket_make_one_task_of_one_key() {
         });
         let mut answers = Vec::new();
         for answer in join_all(posts).await {
-            assert_eq!(answer.status(), StatusCode::ACCEPTED);
-            answers.push(answer.bytes().await.unwrap());
+            let status = answer.status();
+            let answer = answer.text().await.unwrap();
+            assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+            answers.push(answer);
         }
         answers.dedup();
         assert_eq!(answers.len(), 1, "{answers:?}");
