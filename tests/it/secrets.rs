@@ -139,3 +139,31 @@ async fn a_secret_across_the_end_of_a_long_line_of_output_leaves_nothing_of_itse
     let hidden = lines.iter().filter(|line| line.contains("[REDACTED]"));
     assert_eq!(hidden.count(), secret.len() + 1);
 }
+
+#[tokio::test]
+async fn a_secret_that_the_agent_puts_into_a_call_is_not_in_the_log_of_decisions() {
+    let cli = gatehouse_tests::binary().with_file_name("misbehaving-cli");
+    let gateway = Gateway::with()
+        .env("GATEHOUSE_CLAUDE_BIN", cli.to_str().unwrap())
+        .start()
+        .await;
+    let secret = &gateway.canaries.environment_secret;
+    let more = json!({"environmentSecrets": {"DEPLOY_TOKEN": secret}, "allowedTools": ["Read"]});
+    let stream = gateway
+        .run(&gateway.request_with("put a secret into a call", more))
+        .await;
+    let id = stream.task_id.clone();
+    let report = stream.rest().await.pop().unwrap().json();
+
+    assert_eq!(report["status"], "completed", "{report:#}");
+    let decisions = gateway.decisions(&id).await;
+    let denied: Vec<_> = decisions
+        .iter()
+        .filter(|decision| decision["verdict"] == "deny")
+        .collect();
+    assert_eq!(denied.len(), 1, "{decisions:#?}");
+    assert_eq!(denied[0]["tool"], "[REDACTED]");
+    assert!(denied[0]["reason"].as_str().unwrap().contains("[REDACTED]"));
+    gateway.is_clean().await;
+    gateway.has_leaked_nothing();
+}

@@ -129,9 +129,10 @@ async fn follow(
         .take()
         .map(|stderr| tokio::spawn(end_of(stderr, COMPLAINT + sink.redactor().reach())));
     let (lines, unwritten) = mpsc::channel(MOST_UNWRITTEN);
-    if let Some(stdin) = process.stdin.take() {
-        tokio::spawn(write_all(stdin, unwritten));
-    }
+    // Here and not in a task of its own: an answer is written where it was found, without another
+    // thread that would have to wake up for it.
+    let mut writing = pin!(write_all(process.stdin.take(), unwritten));
+    let mut is_writing = true;
     let (frames, mut heard) = mpsc::channel(16);
     let mut reading = pin!(read_all(
         process.stdout.take(),
@@ -150,6 +151,10 @@ async fn follow(
         // In this order: what the CLI said before a deadline counts, however late we come to read it.
         let step = tokio::select! {
             biased;
+            () = &mut writing, if is_writing => {
+                is_writing = false;
+                Ok(())
+            }
             Some(frame) = heard.recv(), if talk.has_room() => talk.hear(frame),
             () = &mut reading, if is_reading => {
                 is_reading = false;
@@ -197,6 +202,7 @@ async fn follow(
     let (stop, ended) = loop {
         tokio::select! {
             biased;
+            () = &mut writing, if is_writing => is_writing = false,
             Some(frame) = heard.recv() => talk.note(frame),
             () = &mut reading, if is_reading => is_reading = false,
             ended = &mut ending => break ended,
@@ -269,7 +275,8 @@ async fn read_all(
 }
 
 /// Writes until the other side of the channel is dropped, which closes the pipe.
-async fn write_all(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u8>>) {
+async fn write_all(stdin: Option<ChildStdin>, mut lines: mpsc::Receiver<Vec<u8>>) {
+    let Some(mut stdin) = stdin else { return };
     while let Some(line) = lines.recv().await {
         if stdin.write_all(&line).await.is_err() {
             return;

@@ -13,7 +13,10 @@ use crate::job::Job;
 use crate::task::TaskId;
 
 pub(super) async fn run(config: Config, task_id: &str) -> ExitCode {
-    match work(config, task_id).await {
+    // On a thread of the runtime: here each step of the conversation with the agent would be handed
+    // over to this thread by the one that waits for input.
+    let work = tokio::spawn(work(config, task_id.to_owned()));
+    match work.await.map_err(anyhow::Error::from).flatten() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!(task = task_id, error = %failure, "the job failed; the gateway will report the task");
@@ -22,7 +25,7 @@ pub(super) async fn run(config: Config, task_id: &str) -> ExitCode {
     }
 }
 
-async fn work(config: Config, task_id: &str) -> anyhow::Result<()> {
+async fn work(config: Config, task_id: String) -> anyhow::Result<()> {
     let id: TaskId = task_id.parse()?;
     let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket"))?);
     let (key, _made) = LocalKey::load_or_create(&config.envelope.local_key)?;

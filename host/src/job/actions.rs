@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::gate::redact;
 use super::interrupt::{Cause, Interrupt};
 use crate::admission::{Request, action_key};
 use crate::plugin::{
@@ -135,7 +136,9 @@ impl Actions<'_> {
                 capabilities,
             )
             .await;
-        self.decisions.add(&[run.decision]);
+        let mut decisions = [run.decision];
+        redact(&mut decisions, self.redactor);
+        self.decisions.add(&decisions);
         ending.uploaded_files.extend(run.uploaded);
         match run.result {
             Ok(result) => {

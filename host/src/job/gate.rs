@@ -6,62 +6,140 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::agent::{Gate, GateAnswer};
-use crate::plugin::{DecisionLog, PluginSet, TaskState, TaskView, ToolCall, Verdict};
+use crate::plugin::{Decision, DecisionLog, PluginSet, TaskState, TaskView, ToolCall, Verdict};
+use crate::redact::Redactor;
 use crate::task::EventLog;
 
-/// Asks the plugins, keeps every decision, and tells followers what was decided.
+/// Calls that are answered and not written down yet; while there are more, no answer is given.
+const MOST_UNRECORDED: usize = 64;
+
+/// Asks the plugins; a [`Recorder`] keeps what they decided.
 #[derive(Debug)]
 pub(super) struct PolicyGate {
-    pub(super) plugins: Arc<PluginSet>,
-    pub(super) task: Arc<TaskView>,
-    pub(super) state: TaskState,
-    pub(super) decisions: DecisionLog,
-    pub(super) log: EventLog,
-    pub(super) denied: AtomicU32,
+    plugins: Arc<PluginSet>,
+    task: Arc<TaskView>,
+    state: TaskState,
     /// What a decision may take; less than the agent waits, so that one that comes too late is kept
     /// like every other.
-    pub(super) within: Duration,
+    within: Duration,
+    denied: AtomicU32,
+    /// The task's.
+    pub(super) log: EventLog,
+    answered: mpsc::Sender<Answered>,
+    recording: JoinHandle<()>,
+}
+
+impl PolicyGate {
+    pub(super) fn open(
+        plugins: Arc<PluginSet>,
+        task: Arc<TaskView>,
+        within: Duration,
+        recorder: Recorder,
+    ) -> Self {
+        let (answered, unrecorded) = mpsc::channel(MOST_UNRECORDED);
+        Self {
+            plugins,
+            task,
+            state: TaskState::default(),
+            within,
+            denied: AtomicU32::new(0),
+            log: recorder.log.clone(),
+            answered,
+            recording: tokio::spawn(recorder.run(unrecorded)),
+        }
+    }
+
+    /// Returns once every answer is in both logs; how many were denials.
+    pub(super) async fn close(self) -> u32 {
+        drop(self.answered);
+        if let Err(error) = self.recording.await {
+            tracing::error!(%error, "decisions were lost");
+        }
+        self.denied.into_inner()
+    }
 }
 
 #[async_trait]
 impl Gate for PolicyGate {
+    /// The answer does not wait for the logs, only for a place among those who wait for them.
     async fn decide(&self, call: ToolCall) -> GateAnswer {
         let (id, tool) = (call.id.clone(), call.tool.clone());
-        let mut ruling = self
+        let ruling = self
             .plugins
             .decide(&self.task, call, &self.state, self.within)
             .await;
-        // A plugin may repeat what it saw in the call, and the agent puts into calls what it knows.
-        for decision in &mut ruling.decisions {
-            for words in [&mut decision.reason, &mut decision.rule] {
-                *words = words.as_ref().map(|words| self.log.redactor().text(words));
-            }
-        }
-        self.decisions.add(&ruling.decisions);
-        let micros: u64 = ruling
-            .decisions
-            .iter()
-            .map(|decision| decision.micros)
-            .sum();
-        let last = |verdict: &str| {
-            let mut decisions = ruling.decisions.iter().rev();
-            let decided = decisions.find(|one| one.enforced && one.verdict == verdict)?;
-            Some(decided.plugin.clone())
-        };
-        let (verdict, plugin, reason, answer) = match ruling.verdict {
-            Verdict::Abstain => ("abstain", None, None, GateAnswer::NoOpinion),
-            Verdict::Allow(None) => ("allow", last("allow"), None, GateAnswer::Allow(None)),
-            Verdict::Allow(input) => ("rewrite", last("rewrite"), None, GateAnswer::Allow(input)),
+        let (verdict, denial, answer) = match ruling.verdict {
+            Verdict::Abstain => ("abstain", None, GateAnswer::NoOpinion),
+            Verdict::Allow(None) => ("allow", None, GateAnswer::Allow(None)),
+            Verdict::Allow(input) => ("rewrite", None, GateAnswer::Allow(input)),
             Verdict::Deny { plugin, reason } => {
                 self.denied.fetch_add(1, Ordering::Relaxed);
-                (
-                    "deny",
-                    Some(plugin),
-                    Some(reason.clone()),
-                    GateAnswer::Deny(reason),
-                )
+                let denial = Some((plugin, reason.clone()));
+                ("deny", denial, GateAnswer::Deny(reason))
+            }
+        };
+        let answered = Answered {
+            id,
+            tool,
+            verdict,
+            denial,
+            decisions: ruling.decisions,
+        };
+        // The other side ends only after this one.
+        if self.answered.send(answered).await.is_err() {
+            tracing::error!("a decision cannot be kept");
+        }
+        answer
+    }
+}
+
+/// A call and what was said to it.
+#[derive(Debug)]
+struct Answered {
+    id: String,
+    tool: String,
+    verdict: &'static str,
+    /// By which plugin, and why.
+    denial: Option<(String, String)>,
+    decisions: Vec<Decision>,
+}
+
+/// Keeps every decision, and tells followers what was decided, in the order of the answers.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    pub(super) decisions: DecisionLog,
+    pub(super) log: EventLog,
+}
+
+impl Recorder {
+    async fn run(self, mut unrecorded: mpsc::Receiver<Answered>) {
+        while let Some(answered) = unrecorded.recv().await {
+            self.record(answered).await;
+        }
+    }
+
+    async fn record(&self, answered: Answered) {
+        let Answered {
+            id,
+            tool,
+            verdict,
+            denial,
+            mut decisions,
+        } = answered;
+        redact(&mut decisions, self.log.redactor());
+        self.decisions.add(&decisions);
+        let micros: u64 = decisions.iter().map(|decision| decision.micros).sum();
+        let (plugin, reason) = match denial {
+            Some((plugin, reason)) => (Some(plugin), Some(reason)),
+            None => {
+                let mut last = decisions.iter().rev();
+                let decided = last.find(|one| one.enforced && one.verdict == verdict);
+                let plugin = decided.filter(|_| verdict != "abstain");
+                (plugin.map(|decision| decision.plugin.clone()), None)
             }
         };
         self.log
@@ -70,6 +148,19 @@ impl Gate for PolicyGate {
                 "plugin": plugin, "reason": reason, "micros": micros,
             }))
             .await;
-        answer
+    }
+}
+
+/// A plugin may repeat what it saw, and the agent puts into calls what it knows.
+pub(super) fn redact(decisions: &mut [Decision], redactor: &Redactor) {
+    for decision in decisions {
+        for words in [
+            &mut decision.call,
+            &mut decision.tool,
+            &mut decision.reason,
+            &mut decision.rule,
+        ] {
+            *words = words.as_ref().map(|words| redactor.text(words));
+        }
     }
 }

@@ -100,10 +100,14 @@ impl Job {
 
 /// Writes the end.
 async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<(), TaskError> {
-    let finished = patiently("write the end of the task", async || {
-        tasks.finish(id, ending.clone()).await
-    });
-    match finished.await? {
+    let mut patience = Patience::to("write the end of the task");
+    let finished = loop {
+        let finished = tasks.finish(id, ending.clone()).await;
+        if !patience.lasts(finished.as_ref().err()).await {
+            break finished?;
+        }
+    };
+    match finished {
         Finished::ByUs(record) => info!(
             status = record.status.as_str(),
             exit_code = record.exit_code,
@@ -117,23 +121,36 @@ async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<(), TaskEr
     Ok(())
 }
 
-/// Tries again while the storage fails: what was worked must not be lost to a disk that is full for a
-/// while.
-async fn patiently<T>(
+/// For trying again while the storage fails: what was worked must not be lost to a disk that is full
+/// for a while.
+#[derive(Debug)]
+struct Patience {
     what: &'static str,
-    mut attempt: impl AsyncFnMut() -> Result<T, TaskError>,
-) -> Result<T, TaskError> {
-    let started = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match attempt().await {
-            Err(TaskError::Bucket(failure)) if started.elapsed() < PATIENCE => {
-                warn!(error = %failure, "cannot {what}; trying again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LAST_PAUSE);
-            }
-            result => return result,
+    since: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn to(what: &'static str) -> Self {
+        Self {
+            what,
+            since: Instant::now(),
+            pause: FIRST_PAUSE,
         }
+    }
+
+    /// True, after a pause, where it is to be tried again.
+    async fn lasts(&mut self, failed: Option<&TaskError>) -> bool {
+        let Some(TaskError::Bucket(failure)) = failed else {
+            return false;
+        };
+        if self.since.elapsed() >= PATIENCE {
+            return false;
+        }
+        warn!(error = %failure, "cannot {}; trying again", self.what);
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LAST_PAUSE);
+        true
     }
 }
 

@@ -4,7 +4,6 @@ mod afterwards;
 mod handover;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
@@ -12,16 +11,16 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::actions::Actions;
-use super::gate::PolicyGate;
+use super::gate::{PolicyGate, Recorder};
 use super::interrupt::{Cause, Interrupt};
 use super::repository::{self, Site};
-use super::{Failure, Job, environment_file, patiently};
+use super::{Failure, Job, Patience, environment_file};
 use crate::admission::{Payload, Request};
 use crate::broker::{Broker, Credential};
 use crate::envelope::Purpose;
 use crate::git::Repository;
 use crate::isolation::Sandbox;
-use crate::plugin::{DecisionLog, PluginSet, TaskState, TaskView};
+use crate::plugin::{DecisionLog, PluginSet, TaskView};
 use crate::redact::Redactor;
 use crate::task::{Ending, EventLog, LogLimits, Phase, Reason, Record, Status, TaskId};
 
@@ -121,15 +120,16 @@ impl<'a> Work<'a> {
             self.id,
             self.job.config.plugins.max_decisions,
         );
-        let gate = PolicyGate {
-            plugins: Arc::clone(&plugins),
-            task: Arc::clone(&view),
-            state: TaskState::default(),
+        let recorder = Recorder {
             decisions: decisions.clone(),
             log: log.clone(),
-            denied: AtomicU32::new(0),
-            within: self.job.config.agent.decision_timeout * 9 / 10,
         };
+        let gate = PolicyGate::open(
+            Arc::clone(&plugins),
+            Arc::clone(&view),
+            self.job.config.agent.decision_timeout * 9 / 10,
+            recorder,
+        );
         let cloned = self.clone_repository(request, &sandbox, log).await;
         let (repository, ran) = match cloned {
             Ok(repository) => {
@@ -141,13 +141,14 @@ impl<'a> Work<'a> {
             }
             Err(failure) => (None, Err(failure)),
         };
+        let denied_calls = gate.close().await;
         // What the agent left running must not change a file while actions read it.
         sandbox
             .kill_all()
             .await
             .map_err(|source| Failure::fault("ending the agent's processes", source))?;
         let mut ending = self.ending(ran);
-        ending.agent.denied_calls = gate.denied.load(Ordering::Relaxed);
+        ending.agent.denied_calls = denied_calls;
         ending.agent.usage = Some(broker.usage());
         if self.interrupt.cause().is_none()
             && let (Some(cost), Some(budget)) = (broker.spent_budget(), request.max_budget_usd)
@@ -316,16 +317,19 @@ impl<'a> Work<'a> {
         mut also: impl FnMut(&mut Record) + Send,
     ) -> Result<(), Failure> {
         tracing::Span::current().record("stage", tracing::field::debug(phase));
-        let updated = patiently("note the phase", async || {
+        let mut patience = Patience::to("note the phase");
+        let updated = loop {
             let change = |record: &mut Record| {
                 record.phase = phase;
                 also(record);
                 true
             };
-            self.job.tasks.update(self.id, change).await
-        })
-        .await
-        .map_err(|source| Failure::fault("noting the phase", source))?;
+            let updated = self.job.tasks.update(self.id, change).await;
+            if !patience.lasts(updated.as_ref().err()).await {
+                break updated;
+            }
+        };
+        let updated = updated.map_err(|source| Failure::fault("noting the phase", source))?;
         if updated.record.status.is_terminal() {
             self.interrupt.raise(Cause::LeaseLost);
         } else if updated.record.cancel.is_some() {

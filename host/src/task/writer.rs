@@ -177,6 +177,8 @@ impl Writer {
         if lines == 0 {
             return;
         }
+        // What comes while this chunk is being written has waited for as long when it is.
+        self.flushed_at = Some(Instant::now());
         match self.store(chunk).await {
             Ok(()) => {
                 self.first += lines;
@@ -187,7 +189,6 @@ impl Writer {
                 self.failure = Some(error);
             }
         }
-        self.flushed_at = Some(Instant::now());
         drop(room);
     }
 

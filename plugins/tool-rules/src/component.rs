@@ -7,6 +7,10 @@ use gatehouse::plugin::host;
 
 wit_bindgen::generate!({ path: "../../wit", world: "tool-permission" });
 
+/// With the stack and the data it fills two pages, which a call's instance is given anyway.
+#[global_allocator]
+static ALLOCATOR: arena::Arena<{ 32 << 10 }> = arena::Arena::new();
+
 struct ToolRules;
 
 impl about::Guest for ToolRules {

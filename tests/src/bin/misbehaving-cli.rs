@@ -72,6 +72,12 @@ fn misbehave(
         result(&what_came(&exchange(
             &json!([{"role": "user", "content": prompt}]),
         )));
+    } else if prompt.contains("put a secret into a call") {
+        init();
+        let tool = std::env::var("DEPLOY_TOKEN").expect("given");
+        ask_the_gate(hook, 0, &tool, &json!({}));
+        let answer = lines.next().expect("an answer").expect("read");
+        result(&answer);
     } else if prompt.contains("tell the time") {
         tell_the_time(prompt);
     } else if prompt.contains("ask about calls") {
@@ -110,19 +116,25 @@ fn ask_about_calls(
     let mut nanos = Vec::new();
     for number in 0..calls {
         std::thread::sleep(Duration::from_millis(pause));
-        let id = format!("toolu_{number}");
-        let question = json!({"type": "control_request", "request_id": format!("hook-{number}"), "request": {
-            "subtype": "hook_callback", "callback_id": hook, "tool_use_id": id,
-            "input": {"hook_event_name": "PreToolUse", "tool_name": "Write", "tool_input": input,
-                      "tool_use_id": id, "cwd": cwd},
-        }});
         let since = Instant::now();
-        say(&question);
+        ask_the_gate(hook, number, "Write", &input);
         lines.next().expect("an answer").expect("read");
         nanos.push(since.elapsed().as_nanos() as u64);
     }
     say(&json!({"type": "system", "subtype": "asked", "nanos": nanos}));
     result("every call was asked about");
+}
+
+fn ask_the_gate(hook: &Value, number: u64, tool: &str, input: &Value) {
+    let cwd = std::env::current_dir().expect("there is one");
+    let id = format!("toolu_{number}");
+    say(
+        &json!({"type": "control_request", "request_id": format!("hook-{number}"), "request": {
+            "subtype": "hook_callback", "callback_id": hook, "tool_use_id": id,
+            "input": {"hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": input,
+                      "tool_use_id": id, "cwd": cwd},
+        }}),
+    );
 }
 
 /// The first three numbers.
