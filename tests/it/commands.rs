@@ -254,11 +254,7 @@ async fn the_cli_fills_a_command_in_likewise() {
             .unwrap();
         assert!(output.status.success(), "{output:?}");
         let theirs = words_of(&gateway.model_requests()[before].body);
-        let filled = ours
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .last()
-            .unwrap();
+        let filled = ours.lines().rfind(|line| !line.trim().is_empty()).unwrap();
         assert!(
             theirs.lines().any(|line| line == filled),
             "{content} {prompt}: ours ends with {filled:?}, theirs is {theirs}"

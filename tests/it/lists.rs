@@ -35,11 +35,11 @@ async fn labels_stand_in_record_stream_and_webhook_and_tasks_are_found_by_them()
 
     assert_eq!(
         found(&gateway, "label=team:payments").await,
-        [labelled.clone()]
+        std::slice::from_ref(&labelled)
     );
     assert_eq!(found(&gateway, "label=team:search").await, [other]);
     let both = "label=team:payments&label=repo/branch:a:b%20c&mode=async&status=completed";
-    assert_eq!(found(&gateway, both).await, [labelled.clone()]);
+    assert_eq!(found(&gateway, both).await, std::slice::from_ref(&labelled));
     assert!(
         found(&gateway, "label=team:payments&label=team:search")
             .await

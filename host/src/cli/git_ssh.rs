@@ -31,7 +31,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         ..request
     };
     // The agent's socket has a path that may be too long for a socket's.
-    let entered = std::env::var_os("TMPDIR").map(|directory| std::env::set_current_dir(directory));
+    let entered = std::env::var_os("TMPDIR").map(std::env::set_current_dir);
     if let Some(Err(error)) = entered {
         eprintln!("gatehouse git-ssh: TMPDIR: {error}");
         return ExitCode::FAILURE;

@@ -134,8 +134,7 @@ impl<'a> Work<'a> {
         let (repository, ran) = match cloned {
             Ok(repository) => {
                 let cloned = repository.as_ref();
-                let ran =
-                    self.run_agent(payload, request, broker, cloned, &sandbox, &gate, redactor);
+                let ran = self.run_agent(payload, request, broker, cloned, &sandbox, &gate);
                 let ran = ran.await;
                 (repository, ran)
             }

@@ -17,7 +17,6 @@ use crate::agent::{self, AgentEnd, AgentTask};
 use crate::broker::Broker;
 use crate::git::Repository;
 use crate::isolation::Sandbox;
-use crate::redact::Redactor;
 use crate::task::{EventLog, Phase, Reason};
 
 impl Work<'_> {
@@ -30,7 +29,6 @@ impl Work<'_> {
         repository: Option<&Repository>,
         sandbox: &Arc<Sandbox>,
         gate: &PolicyGate,
-        redactor: &Redactor,
     ) -> Result<AgentEnd, Failure> {
         let log = &gate.log;
         let mut task = self.agent_task(payload, request, broker, sandbox)?;
@@ -39,7 +37,7 @@ impl Work<'_> {
         }
         environment_file::write(sandbox, request, log).await?;
         let task = self
-            .prepare(request, task, repository, sandbox, redactor, log)
+            .prepare(request, task, repository, sandbox, log)
             .await?;
         self.enter(Phase::Agent, |_| ()).await?;
         Ok(agent::run(&task, sandbox, gate, log, self.interrupt.token()).await)
@@ -103,7 +101,6 @@ impl Work<'_> {
         mut task: AgentTask,
         repository: Option<&Repository>,
         sandbox: &Sandbox,
-        redactor: &Redactor,
         log: &EventLog,
     ) -> Result<AgentTask, Failure> {
         // The agent's own, but for what leads to the broker.
@@ -116,7 +113,7 @@ impl Work<'_> {
         let commands = Commands {
             sandbox,
             log,
-            redactor,
+            redactor: log.redactor(),
             cwd: &task.cwd,
             env: environment,
             limit: self.job.config.job.pre_command_timeout,

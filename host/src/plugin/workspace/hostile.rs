@@ -117,7 +117,7 @@ async fn a_directory_that_is_swapped_for_a_link_all_the_time_never_leads_out() {
                 Err(failure) => {
                     // EAGAIN: the kernel saw a rename while it looked.
                     let codes = ["not-found", "bad-path", "io"];
-                    assert!(codes.contains(&&*failure.code), "{failure:?}");
+                    assert!(codes.contains(&failure.code), "{failure:?}");
                     refused += usize::from(failure.code == "bad-path");
                 }
             }
