@@ -3,7 +3,7 @@
 //! what this needs, runs the benchmarks of the parts first and hands their results over.
 //!
 //! `service [PART…]` runs only the parts named: start, admission, throughput, stream, decision,
-//! memory, parts.
+//! memory, repository, parts.
 
 mod admission;
 mod decision;
@@ -11,6 +11,7 @@ mod idle;
 mod memory;
 mod numbers;
 mod parts;
+mod repository;
 mod setting;
 mod start;
 mod stream;
@@ -55,6 +56,9 @@ async fn main() {
     }
     if wanted("memory") {
         rows.extend(memory::measure().await);
+    }
+    if wanted("repository") {
+        rows.extend(repository::measure().await);
     }
     if wanted("parts") {
         rows.extend(parts::broker());

@@ -1,6 +1,7 @@
 //! Every request in `examples/tasks/` is carried out, and does what its page says.
 
-use gatehouse_tests::{Gateway, repository, words_of};
+use gatehouse_tests::manifest::Manifest;
+use gatehouse_tests::{Gateway, GitServer, repository, words_of};
 use serde_json::{Value, json};
 
 /// The report of `examples/tasks/{name}.json` against `examples/scenarios/{name}.json`, and the gateway.
@@ -45,4 +46,29 @@ async fn the_examples_of_the_agents_configuration_do_what_they_say() {
             _ => {}
         }
     }
+}
+
+#[tokio::test]
+async fn the_example_of_a_repository_brings_its_work_to_a_branch() {
+    let server = GitServer::start().await;
+    let repository_there = server.repository("app", &[("README", "Hello\n")]);
+    let name = "10-repository";
+    let manifest = Manifest::shipped().git("");
+    let mut builder = Gateway::with().scenario(name).plugins(&manifest);
+    for (name, value) in server.settings() {
+        builder = builder.env(name, &value);
+    }
+    let gateway = builder.start().await;
+    let file = repository().join(format!("examples/tasks/{name}.json"));
+    let mut request: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    request["anthropicApiKey"] = json!(gateway.canaries.api_key);
+    request["gitRepo"] = json!(repository_there.https());
+    request["gitToken"] = json!(server.token);
+
+    let (report, _) = gateway.ends(&request).await;
+
+    let branch = format!("changelog/{}", report["taskId"].as_str().unwrap());
+    assert_eq!(report["gitCommit"]["branch"], branch.as_str(), "{report:#}");
+    let changelog = repository_there.file(&branch, "CHANGELOG.md").unwrap();
+    assert!(changelog.contains("The gates open at nine."));
 }

@@ -373,7 +373,7 @@ fn every_field_of_the_schema_is_taken_and_typed() {
         ("uploadFiles", "upload-files")
     );
     assert_eq!(action.options, json!({ "globPatterns": ["dist/**"] }));
-    assert_eq!(request.secrets().len(), 2);
+    assert_eq!(request.secrets().len(), 4);
     assert!(request.subagents.contains_key("reviewer"));
     assert_eq!(request.labels["team"], "payments");
     // What is left over stands in the schema for another reason.

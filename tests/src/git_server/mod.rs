@@ -83,6 +83,16 @@ impl GitServer {
         ]
     }
 
+    /// OpenSSH as the caller, who knows this server.
+    pub fn ssh_command(&self) -> String {
+        let at = |name: &str| self.root.path().join(name).display().to_string();
+        format!(
+            "ssh -F /dev/null -i {} -o IdentitiesOnly=yes -o UserKnownHostsFile={}",
+            at("caller_key"),
+            at("known_hosts"),
+        )
+    }
+
     /// From now on callers believe that this server has the key of another one.
     pub fn pretend_another_key(&self, other: &Self) {
         let key = fs::read_to_string(other.root.path().join("host_key.pub")).expect("made");
