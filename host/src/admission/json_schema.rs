@@ -82,6 +82,9 @@ fn property(field: &Field, required: bool, task: &Task) -> Value {
 fn object(name: &str) -> Value {
     let text = |bytes: u32| json!({ "type": "string", "maxLength": bytes });
     let named = |most: u32, value: Value| json!({ "type": "object", "maxProperties": most, "additionalProperties": value });
+    let tools = json!({
+        "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+    });
     match name {
         "labels" => named(32, text(128)),
         "environmentSecrets" => named(100, text(64 << 10)),
@@ -91,6 +94,8 @@ fn object(name: &str) -> Value {
                 "type": "object",
                 "properties": { "command": text(4096), "url": text(4096) },
                 "anyOf": [{ "required": ["command"] }, { "required": ["url"] }],
+                // The rest is between the CLI and the server.
+                "additionalProperties": true,
             });
             json!({
                 "type": "object",
@@ -100,9 +105,6 @@ fn object(name: &str) -> Value {
             })
         }
         "subagents" => {
-            let tools = json!({
-                "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
-            });
             let matter = json!({
                 "type": "object",
                 "required": ["description"],
@@ -118,7 +120,19 @@ fn object(name: &str) -> Value {
             });
             named(64, document(matter, &["frontmatter", "content"]))
         }
-        "slashCommands" => named(64, document(json!({ "type": "object" }), &["content"])),
+        "slashCommands" => {
+            let matter = json!({
+                "type": "object",
+                "properties": {
+                    "description": text(8 << 10),
+                    "argument-hint": text(8 << 10),
+                    "model": text(8 << 10),
+                    "allowed-tools": tools,
+                },
+                "additionalProperties": false,
+            });
+            named(64, document(matter, &["content"]))
+        }
         _ => json!({ "type": "object" }),
     }
 }
