@@ -140,14 +140,13 @@ impl<'a> Work<'a> {
             }
             Err(failure) => (None, Err(failure)),
         };
-        let denied_calls = gate.close().await;
         // What the agent left running must not change a file while actions read it.
         sandbox
             .kill_all()
             .await
             .map_err(|source| Failure::fault("ending the agent's processes", source))?;
         let mut ending = self.ending(ran);
-        ending.agent.denied_calls = denied_calls;
+        ending.agent.denied_calls = gate.close().await;
         ending.agent.usage = Some(broker.usage());
         if self.interrupt.cause().is_none()
             && let (Some(cost), Some(budget)) = (broker.spent_budget(), request.max_budget_usd)
