@@ -210,3 +210,51 @@ async fn what_a_repository_brings_along_runs_as_the_agent_or_not_at_all() {
     );
     assert!(!std::path::Path::new("/tmp/gatehouse-tests/ran").exists());
 }
+
+#[tokio::test]
+async fn objects_that_git_calls_dangerous_do_not_leave_and_odd_heads_are_no_trouble() {
+    let server = GitServer::start().await;
+    let mut builder = Gateway::with().plugins(&Manifest::shipped().git(""));
+    for (name, value) in server.settings() {
+        builder = builder.env(name, &value);
+    }
+    let gateway = builder.start().await;
+    let commit =
+        "git config user.name A && git config user.email a@b && echo 2 > a && git commit -qam Two";
+    for (name, commands, is_pushed) in [
+        (
+            "dotgit",
+            "git config user.name A && git config user.email a@b && b=$(echo x | git hash-object -w --stdin) && \
+             t=$(printf '100644 blob %s\\t.git\\n' $b | git mktree) && \
+             git update-ref HEAD $(git commit-tree $t -p HEAD -m Evil)"
+                .to_owned(),
+            false,
+        ),
+        ("detached", format!("git checkout -q --detach && {commit}"), true),
+        ("elsewhere", format!("git checkout -q -b other && {commit}"), true),
+        ("unborn", "git checkout -q --orphan none && git rm -rqf .".to_owned(), false),
+        ("gone", "rm -rf .git".to_owned(), false),
+    ] {
+        let repository = server.repository(name, &[("a", "1\n")]);
+        let before = repository.tip("trunk");
+        let request = gateway.request_with(
+            "work",
+            json!({
+                "gitRepo": repository.ssh(), "sshKey": server.key, "preExecutionCommands": [commands],
+                "postExecutionActions": {"git": {"push": true}},
+            }),
+        );
+
+        let report: Value = gateway.run(&request).await.rest().await.last().unwrap().json();
+
+        assert_eq!(report["status"], "completed", "{name}: {report:#}");
+        let pushed = report["actions"]["git"]["result"]["pushed"] == json!(true);
+        assert_eq!(pushed, is_pushed, "{name}: {report:#}");
+        if is_pushed {
+            assert_eq!(repository.file("trunk", "a").unwrap(), "2\n");
+        } else {
+            assert_eq!(repository.tip("trunk"), before, "{name}");
+        }
+    }
+    gateway.is_clean().await;
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gatehouse_tests::manifest::Manifest;
 use gatehouse_tests::{Event, Gateway, GitServer};
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ async fn gateway(server: &GitServer) -> Gateway {
 }
 
 async fn gateway_with(server: &GitServer, settings: &[(&str, &str)]) -> Gateway {
-    let mut builder = Gateway::with();
+    let mut builder = Gateway::with().plugins(&Manifest::shipped().git(""));
     for (name, value) in server.settings() {
         builder = builder.env(name, &value);
     }
@@ -115,6 +116,10 @@ async fn what_cannot_be_cloned_is_told_as_what_to_do() {
             "Authentication failed",
         ),
         (key(&gone), "Repository not found"),
+        (
+            json!({"gitRepo": repository.https().replace("/app", "/moved/app"), "gitToken": server.token}),
+            "redirect",
+        ),
         (
             json!({"gitRepo": repository.ssh(), "sshKey": server.key, "gitBranch": "nope"}),
             "gitBranch names no branch",
@@ -315,4 +320,43 @@ async fn addresses_that_must_not_be_dialled_are_refused_before_anything_is_store
         );
     }
     assert_eq!(gateway.get("/tasks").await["tasks"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_larger_than_the_operator_takes_is_neither_cloned_nor_pushed() {
+    let server = GitServer::start().await;
+    let noise: String = (0..60_000)
+        .map(|_| uuid::Uuid::new_v4().to_string())
+        .collect();
+    let large = server.repository("large", &[("noise", &noise)]);
+    let small = server.repository("small", &[("a", "1\n")]);
+    let gateway = gateway_with(
+        &server,
+        &[
+            ("GATEHOUSE__GIT__MAX_CLONE_SIZE", "1MiB"),
+            ("GATEHOUSE__GIT__MAX_PUSH_SIZE", "1MiB"),
+        ],
+    )
+    .await;
+
+    let fields = json!({"gitRepo": large.ssh(), "sshKey": server.key});
+    let (report, _) = look(&gateway, fields, &[]).await;
+    assert!(
+        report["error"]
+            .as_str()
+            .unwrap()
+            .contains("larger than the 1 MiB"),
+        "{report:#}"
+    );
+
+    let fields = json!({
+        "gitRepo": small.ssh(), "sshKey": server.key,
+        "postExecutionActions": {"git": {"commit": true, "push": true}},
+    });
+    let before = small.tip("trunk");
+    let (report, _) = look(&gateway, fields, &["head -c 3000000 /dev/urandom > noise"]).await;
+    let error = report["actions"]["git"]["error"].as_str().unwrap();
+    assert!(error.contains("larger than the 1 MiB"), "{report:#}");
+    assert_eq!(small.tip("trunk"), before);
+    gateway.is_clean().await;
 }

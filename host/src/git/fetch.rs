@@ -194,12 +194,19 @@ impl Bare {
         let git = self.git_with(remote, until);
         let fetch = git.watch(&arguments, progress);
         let place = self.directory.join("objects/pack");
+        let too_much = || RunError::TooMuch {
+            what: "fetch".to_owned(),
+            most: largest,
+        };
         tokio::select! {
-            fetched = fetch => fetched,
-            () = grows_beyond(&place, largest) => {
-                Err(RunError::TooMuch { what: "fetch".to_owned(), most: largest })
-            }
+            fetched = fetch => fetched?,
+            () = grows_beyond(&place, largest) => return Err(too_much()),
         }
+        // What came faster than anybody looked.
+        if size_of(&place) > largest {
+            return Err(too_much());
+        }
+        Ok(())
     }
 
     /// The packs, each with its index, and whether history was cut off.
@@ -279,17 +286,17 @@ fn is_id(text: &str) -> bool {
 
 /// Returns when the files of the directory take more room than this.
 async fn grows_beyond(directory: &Path, most: u64) {
-    loop {
+    while size_of(directory) <= most {
         tokio::time::sleep(MEASURE).await;
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let size: u64 = entries
-            .filter_map(|entry| entry.metadata().ok())
-            .map(|metadata| metadata.len())
-            .sum();
-        if size > most {
-            return;
-        }
     }
+}
+
+fn size_of(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum()
 }
 
 #[cfg(test)]

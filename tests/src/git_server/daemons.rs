@@ -120,12 +120,13 @@ pub(super) fn lighttpd(root: &Path, port: u16, token: &str) -> Child {
     let backend = format!("{}/git-http-backend", core.trim());
     fs::write(root.join("users"), format!("x-access-token:{token}\n")).expect("writable");
     let settings = format!(
-        "server.modules = (\"mod_setenv\", \"mod_auth\", \"mod_authn_file\", \"mod_alias\", \"mod_cgi\", \"mod_openssl\")\n\
+        "server.modules = (\"mod_setenv\", \"mod_redirect\", \"mod_auth\", \"mod_authn_file\", \"mod_alias\", \"mod_cgi\", \"mod_openssl\")\n\
          server.document-root = \"{repositories}\"\n\
          server.bind = \"127.0.0.1\"\nserver.port = {port}\n\
          server.errorlog = \"{log}\"\n\
          server.max-request-size = 4000000\n\
          ssl.engine = \"enable\"\nssl.pemfile = \"{pem}\"\n\
+         url.redirect = (\"^/moved/(.*)$\" => \"/$1\")\n\
          auth.backend = \"plain\"\nauth.backend.plain.userfile = \"{users}\"\n\
          auth.require = (\"\" => (\"method\" => \"basic\", \"realm\" => \"git\", \"require\" => \"valid-user\"))\n\
          alias.url = (\"/\" => \"{backend}/\")\ncgi.assign = (\"\" => \"\")\ncgi.execute-x-only = \"enable\"\n\
