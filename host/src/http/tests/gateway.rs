@@ -45,8 +45,10 @@ impl Gateway {
     pub(super) async fn start_in(directory: TempDir, job: &str, settings: &[(&str, &str)]) -> Self {
         let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(path("manifest.toml"), "# No plugin here.\n").unwrap();
-        std::fs::write(path("job"), format!("#!/bin/sh\n{job}\n")).unwrap();
-        std::fs::set_permissions(path("job"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Of its own: the shell of an earlier gateway's job may only now come to read its script.
+        let script = path(&format!("job-{}", uuid::Uuid::new_v4()));
+        std::fs::write(&script, format!("#!/bin/sh\n{job}\n")).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut environment: BTreeMap<String, String> = BTreeMap::from([
             ("GATEHOUSE_DATA_DIR".to_owned(), path("data")),
             ("GATEHOUSE_PLUGINS".to_owned(), path("manifest.toml")),
@@ -65,9 +67,7 @@ impl Gateway {
         })
         .unwrap();
         let job_env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-        let app = App::build(config, path("job").into(), job_env)
-            .await
-            .unwrap();
+        let app = App::build(config, script.into(), job_env).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
