@@ -48,7 +48,15 @@ const MEANINGS: [(&[&str], &str); 9] = [
         "The server's certificate is not trusted here; the operator can name its authority in git.ca_file.",
     ),
     (
-        &["unable to update url base from redirection", "redirect"],
+        &[
+            "error: 301",
+            "error: 302",
+            "error: 303",
+            "error: 307",
+            "error: 308",
+            "unable to update url base from redirection",
+            "redirect",
+        ],
         "The server answers with a redirect, which is not followed. Use the address that it leads to.",
     ),
     (
