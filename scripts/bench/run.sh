@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every benchmark and prints one table, each number beside a limit or a peer from the same run.
 # With --write the table also replaces the one in docs/benchmarks.md. Beside the first build it
-# takes three to four minutes; it leaves no process and no file outside target/.
+# takes five to eight minutes; it leaves no process and no file outside target/.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -43,6 +43,9 @@ if ! [ -f plugins/dist/tool-rules.wasm ] || ! [ -f tests/guests/dist/denies-all.
 
 # One selection of packages for all, so that nothing is built twice.
 packages=(-p gatehouse -p gatehouse-tests -p scripted-model)
+[ -x /usr/sbin/sshd ] || install_without_services openssh-server
+[ -x /usr/sbin/lighttpd ] || install_without_services lighttpd lighttpd-mod-openssl
+
 step "Build"
 cargo build --locked --quiet --release -p gatehouse -p scripted-model
 cargo bench --locked --quiet "${packages[@]}" --bench broker --bench decision --bench service --no-run
@@ -53,7 +56,7 @@ timeout 150 cargo bench --locked --quiet "${packages[@]}" --bench decision --ben
 
 step "The whole service"
 table="$TMPDIR/table.md"
-timeout 200 cargo bench --locked --quiet "${packages[@]}" --bench service > "$table"
+timeout 900 cargo bench --locked --quiet "${packages[@]}" --bench service > "$table"
 cat "$table"
 
 if [ "$write" = yes ]; then

@@ -395,3 +395,22 @@ fn the_reference_page_names_every_variable_with_its_setting() {
         );
     }
 }
+
+#[test]
+fn the_pool_of_users_has_two_for_each_job_at_once() {
+    let of = |jobs: &str| {
+        let sources = Sources {
+            environment: [
+                ("MAX_CONCURRENT_TASKS".to_owned(), jobs.to_owned()),
+                ("GATEHOUSE__ISOLATION__UID_COUNT".to_owned(), "8".to_owned()),
+            ]
+            .into(),
+            ..Sources::default()
+        };
+        load(&sources)
+            .map(drop)
+            .map_err(|mistakes| mistakes.to_string())
+    };
+    assert_eq!(of("4"), Ok(()));
+    assert!(of("5").unwrap_err().contains("two user ids for each job"));
+}

@@ -252,4 +252,10 @@ fn isolation(review: &mut Review<'_>) {
         last.is_some_and(|last| last < u32::MAX - 1),
         "the pool must end within the user ids there are",
     );
+    review.require(
+        &["isolation.uid_count", "queue.max_concurrent"],
+        isolation.uid_count >= review.config.queue.max_concurrent.saturating_mul(2),
+        "the pool needs two user ids for each job at once: the agent's, and that of git where the \
+         request has a repository",
+    );
 }
