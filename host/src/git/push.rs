@@ -100,7 +100,11 @@ impl Repository {
             Ok(rebased) => rebased,
             Err(error @ (RunError::Stopped | RunError::TimedOut(_))) => return Err(error.into()),
             Err(error) => {
-                tracing::info!(%error, "the agent's commits cannot be rebased; a new branch is pushed");
+                let error = self.redacted(&error);
+                tracing::info!(
+                    error,
+                    "the agent's commits cannot be rebased; a new branch is pushed"
+                );
                 let beside = self.push_beside(branch, &taken, tip.to_owned(), Vec::new(), until);
                 return Ok(Some(beside.await?));
             }
@@ -189,9 +193,6 @@ impl Repository {
         until: &Until,
     ) -> Result<Option<String>, RunError> {
         let Some(tip) = tip else { return Ok(None) };
-        if Some(&tip) == self.origin.base.as_ref() {
-            return Ok(None);
-        }
         let git = self.origin.bare.git(until);
         match git.holds(&["merge-base", "--is-ancestor", &tip, OUT]).await {
             // The agent may have pushed some of them itself.

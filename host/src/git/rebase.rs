@@ -126,7 +126,11 @@ impl Repository {
         };
         let rebased = rebased.await;
         if let Err(error) = agents.run(&["worktree", "remove", "--force", &tree]).await {
-            tracing::debug!(%error, "the working tree of a rebase is left to the end of the task");
+            let error = self.redacted(&error);
+            tracing::debug!(
+                error,
+                "the working tree of a rebase is left to the end of the task"
+            );
         }
         rebased
     }

@@ -115,8 +115,13 @@ impl Repository {
         Until::within(self.settings.push_timeout, self.stop.clone())
     }
 
+    /// For the log: what git, the agent or a server said, without what the task knows to be secret.
+    pub(super) fn redacted(&self, error: &RunError) -> String {
+        self.redactor.text(&error.to_string())
+    }
+
     fn failure(&self, error: &RunError) -> Failure {
-        tracing::warn!(error = %self.redactor.text(&error.to_string()), "git failed");
+        tracing::warn!(error = self.redacted(error), "git failed");
         let (code, sentence) = explain::push(error);
         Failure::new(code, self.redactor.text(&sentence))
     }
