@@ -41,22 +41,20 @@ trap 'exit 130' INT TERM
 step "Plugins"
 if ! [ -f plugins/dist/tool-rules.wasm ] || ! [ -f tests/guests/dist/denies-all.wasm ]; then ./scripts/build-plugins.sh --guests; fi
 
-# One selection of packages for all, so that nothing is built twice.
-packages=(-p gatehouse -p gatehouse-tests -p scripted-model)
 [ -x /usr/sbin/sshd ] || install_without_services openssh-server
 [ -x /usr/sbin/lighttpd ] || install_without_services lighttpd lighttpd-mod-openssl
 
 step "Build"
-cargo build --locked --quiet --release -p gatehouse -p scripted-model
-cargo bench --locked --quiet "${packages[@]}" --bench broker --bench decision --bench service --no-run
+# The whole workspace each time: a smaller selection has other features, and builds the dependencies again.
+cargo build --locked --release --workspace --bins --bench broker --bench decision --bench service
 
 step "The parts: a decision, the broker"
 rm -rf "$CRITERION_HOME"
-timeout 150 cargo bench --locked --quiet "${packages[@]}" --bench decision --bench broker -- --quiet --noplot
+timeout 150 cargo bench --locked --quiet --workspace --bench decision --bench broker -- --quiet --noplot
 
 step "The whole service"
 table="$TMPDIR/table.md"
-timeout 900 cargo bench --locked --quiet "${packages[@]}" --bench service > "$table"
+timeout 900 cargo bench --locked --quiet --workspace --bench service > "$table"
 cat "$table"
 
 if [ "$write" = yes ]; then

@@ -4,7 +4,14 @@ use crate::sequence::{self, Token};
 
 /// A text in which `*` stands for any number of characters; `\*` is a star and `\\` a backslash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wildcard(Vec<Token<Option<char>>>);
+pub struct Wildcard(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing in it stands for anything else. Most patterns are so, and every call reads all of them.
+    Plain(String),
+    Wild(Vec<Token<Option<char>>>),
+}
 
 impl Wildcard {
     /// Every text is a pattern.
@@ -18,6 +25,9 @@ impl Wildcard {
     }
 
     fn read(pattern: &str, question_marks: bool) -> Self {
+        if !pattern.contains(['*', '?', '\\']) {
+            return Self(Kind::Plain(pattern.to_owned()));
+        }
         let mut tokens = Vec::new();
         let mut chars = pattern.chars().peekable();
         while let Some(c) = chars.next() {
@@ -33,13 +43,17 @@ impl Wildcard {
                 other => Token::One(Some(other)),
             });
         }
-        Self(tokens)
+        Self(Kind::Wild(tokens))
     }
 
     /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
+        let tokens = match &self.0 {
+            Kind::Plain(pattern) => return pattern == text,
+            Kind::Wild(tokens) => tokens,
+        };
         let text: Vec<char> = text.chars().collect();
-        sequence::matches(&self.0, &text, |expected, c| {
+        sequence::matches(tokens, &text, |expected, c| {
             expected.is_none_or(|expected| expected == *c)
         })
     }
