@@ -16,9 +16,6 @@ use crate::bucket::{BucketError, Durability, Generation, Object, Result, Uploade
 
 /// A temporary file of a process that is gone may be removed after this.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
-/// A directory may vanish between making and using it, when somebody deletes its last object just
-/// then. More often than this in a row it does not.
-const VANISHED_LIMIT: u32 = 16;
 /// Bytes read at once in an upload.
 const UPLOAD_STEP: usize = 128 * 1024;
 
@@ -191,7 +188,9 @@ impl Disk {
             .map_err(failed(name))?;
         stamp(&lock, deleted.max(present)).map_err(failed(name))?;
         fs::remove_file(&path).map_err(failed(name))?;
-        folders::remove_empty_parents(&self.root, &path);
+        if let Err(error) = self.remove_empty_parents(&path) {
+            tracing::debug!(%error, "directories that may be empty stay");
+        }
         Ok(true)
     }
 
@@ -250,38 +249,52 @@ impl Disk {
         path: &Path,
         replace: bool,
     ) -> std::result::Result<(), (io::Error, NamedTempFile)> {
-        let mut unplaced = temp;
-        for _ in 0..VANISHED_LIMIT {
+        let place = |temp: NamedTempFile| {
             let placed = if replace {
-                unplaced.persist(path)
+                temp.persist(path)
             } else {
-                unplaced.persist_noclobber(path)
+                temp.persist_noclobber(path)
             };
-            match placed {
-                Ok(_file) => return Ok(()),
-                Err(error) if error.error.kind() == ErrorKind::NotFound => {
-                    unplaced = error.file;
-                    let parent = path.parent().unwrap_or(&self.root);
-                    if let Err(error) = folders::make(&self.root, parent) {
-                        return Err((error, unplaced));
-                    }
+            placed
+                .map(|_file| ())
+                .map_err(|error| (error.error, error.file))
+        };
+        match place(temp) {
+            Err((error, unplaced)) if error.kind() == ErrorKind::NotFound => {
+                match self.make_directory_of(path) {
+                    Ok(_stays) => place(unplaced),
+                    Err(error) => Err((error, unplaced)),
                 }
-                Err(error) => return Err((error.error, error.file)),
             }
+            other => other,
         }
-        Err((ErrorKind::NotFound.into(), unplaced))
     }
 
     fn in_directory_of<T>(&self, path: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        for _ in 0..VANISHED_LIMIT {
-            match work() {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    folders::make(&self.root, path.parent().unwrap_or(&self.root))?;
-                }
-                other => return other,
+        match work() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let _stays = self.make_directory_of(path)?;
+                work()
             }
+            other => other,
         }
-        Err(ErrorKind::NotFound.into())
+    }
+
+    /// Makes the directory that `path` lies in; nobody removes it while the lock is held, however often
+    /// others make and delete their last objects there.
+    pub(super) fn make_directory_of(&self, path: &Path) -> io::Result<File> {
+        let stays = self.lock_file(&self.folders_lock())?;
+        stays.lock_shared()?;
+        folders::make(&self.root, path.parent().unwrap_or(&self.root))?;
+        Ok(stays)
+    }
+
+    /// Waits for those who have just made one of them and not used it yet.
+    fn remove_empty_parents(&self, path: &Path) -> io::Result<()> {
+        let alone = self.lock_file(&self.folders_lock())?;
+        alone.lock()?;
+        folders::remove_empty_parents(&self.root, path);
+        Ok(())
     }
 
     fn present(&self, name: &Name) -> Result<Option<Generation>> {
@@ -304,17 +317,24 @@ impl Disk {
         self.root.join(format!(".locks/{:02x}", name.shard()))
     }
 
+    fn folders_lock(&self) -> PathBuf {
+        self.root.join(".locks/folders")
+    }
+
     /// Waits for the name's lock, which is free again when the file is dropped.
     fn lock(&self, name: &Name) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        let file = options
+        let file = self.lock_file(&self.lock_path(name))?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    fn lock_file(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(self.lock_path(name))?;
-        file.lock()?;
-        Ok(file)
+            .open(path)
     }
 
     /// No object under this name's lock that is gone had a greater generation.

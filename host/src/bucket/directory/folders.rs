@@ -6,8 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// Makes a directory and those above it. Their entries are on disk when this returns, so that
-/// writing an object need not think of them. Where somebody removes them meanwhile, they are
-/// absent again; whoever uses them tries again.
+/// writing an object need not think of them. Whoever uses them holds the lock that keeps others from
+/// removing them meanwhile.
 pub(super) fn make(root: &Path, path: &Path) -> io::Result<()> {
     let make_one = || DirBuilder::new().mode(0o700).create(path);
     let parent = path.parent().unwrap_or(root);

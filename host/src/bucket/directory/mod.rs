@@ -10,7 +10,8 @@
 //! * Everything else that writes holds the name's lock, one of 256 files below `.locks/`. The
 //!   modification time of that file is the greatest generation that was ever deleted under it, so
 //!   that an object made anew never repeats a generation, even after the clock was set back.
-//! * A directory that a deletion left empty is removed, except for those at the top.
+//! * A directory that a deletion left empty is removed, except for those at the top; `.locks/folders`
+//!   is held for that, and shared by those who have made one and not put anything into it yet.
 //!
 //! Does not protect against others who can write the directory; its mode (0700) does. Does not hold
 //! an object `a` beside an object `a/b`: the second one written fails. Relies on a file system that

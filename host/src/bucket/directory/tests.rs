@@ -149,7 +149,7 @@ async fn writers_do_not_trip_over_directories_that_vanish() {
     let directory = tempfile::tempdir().unwrap();
     let (one, two) = (bucket(&directory), bucket(&directory));
     let churn = |bucket: DirectoryBucket, name: &'static str| async move {
-        for _ in 0..200 {
+        for _ in 0..500 {
             bucket
                 .put(name, Bytes::new(), When::Always, Durability::Buffered)
                 .await
@@ -164,6 +164,29 @@ async fn writers_do_not_trip_over_directories_that_vanish() {
     for task in tasks {
         task.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_somebody_is_about_to_use_stays_until_it_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (bucket(&directory), bucket(&directory));
+    create(&theirs, "tasks/x/y/b").await;
+    let path = |name: &str| ours.disk.root().join(name);
+    let stays = ours.disk.make_directory_of(&path("tasks/x/y/a")).unwrap();
+    let deleting =
+        tokio::spawn(async move { theirs.delete("tasks/x/y/b", When::Always).await.unwrap() });
+    let started = std::time::Instant::now();
+    while path("tasks/x/y/b").exists() && started.elapsed() < LONG {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(
+        path("tasks/x/y").is_dir(),
+        "removed under the writer's hands"
+    );
+    drop(stays);
+    assert!(deleting.await.unwrap());
+    assert!(!path("tasks/x").exists());
 }
 
 #[tokio::test]
