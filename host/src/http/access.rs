@@ -13,9 +13,15 @@ use subtle::{Choice, ConstantTimeEq};
 use super::problem::{Problem, UNAUTHORIZED};
 use crate::app::App;
 
-/// The caller's name in records: `anonymous`, or `key-` and the first eight digits of its key's hash.
+/// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Caller(pub(super) String);
+pub(super) struct Caller {
+    /// In records: `anonymous`, or `key-` and the first eight digits of its key's hash. For people, and
+    /// short: two callers may have one name.
+    pub(super) name: String,
+    /// The whole hash: what is one caller's alone hangs on this. Told to nobody.
+    pub(super) scope: String,
+}
 
 /// Refuses whoever shows no key where one is asked for; names everybody else.
 pub(super) async fn ask_for_key(
@@ -38,7 +44,10 @@ pub(super) async fn ask_for_key(
 /// None where a key is asked for and none that fits was shown.
 fn identify(keys: &[SecretString], headers: &HeaderMap) -> Option<Caller> {
     if keys.is_empty() {
-        return Some(Caller("anonymous".to_owned()));
+        return Some(Caller {
+            name: "anonymous".to_owned(),
+            scope: "anonymous".to_owned(),
+        });
     }
     let digest = Sha256::digest(shown_key(headers)?);
     // Digests of one length are compared, all of them, so that time tells neither length nor place.
@@ -47,8 +56,12 @@ fn identify(keys: &[SecretString], headers: &HeaderMap) -> Option<Caller> {
             .as_slice()
             .ct_eq(digest.as_slice())
     });
-    let name: String = hex::encode(digest).chars().take(8).collect();
-    bool::from(fits).then(|| Caller(format!("key-{name}")))
+    let scope = hex::encode(digest);
+    let short: String = scope.chars().take(8).collect();
+    bool::from(fits).then(|| Caller {
+        name: format!("key-{short}"),
+        scope,
+    })
 }
 
 fn shown_key(headers: &HeaderMap) -> Option<&str> {
@@ -90,7 +103,7 @@ mod tests {
             Some(caller.clone())
         );
         assert_eq!(shown("x-api-key", "second-key"), Some(caller.clone()));
-        assert_eq!(caller.0.len(), "key-".len() + 8);
+        assert_eq!(caller.name.len(), "key-".len() + 8);
         assert_ne!(shown("x-api-key", "first-key"), Some(caller));
     }
 
@@ -112,9 +125,7 @@ mod tests {
 
     #[test]
     fn without_keys_everybody_is_anonymous() {
-        assert_eq!(
-            identify(&[], &HeaderMap::new()),
-            Some(Caller("anonymous".to_owned()))
-        );
+        let caller = identify(&[], &HeaderMap::new()).unwrap();
+        assert_eq!(caller.name, "anonymous");
     }
 }

@@ -25,10 +25,10 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The request's key, if it bears one.
+    /// The request's key, if it bears one. `scope` is what tells its caller from every other.
     pub(super) fn of(
         headers: &HeaderMap,
-        caller: &str,
+        scope: &str,
         mode: Mode,
         body: &[u8],
     ) -> Result<Option<Self>, Problem> {
@@ -51,7 +51,7 @@ impl Key {
             Mode::Async => b"/run-async",
         };
         Ok(Some(Self {
-            hash: hash(&[caller.as_bytes(), key.as_bytes()]),
+            hash: hash(&[scope.as_bytes(), key.as_bytes()]),
             fingerprint: hash(&[endpoint, body]),
         }))
     }

@@ -71,7 +71,7 @@ pub(super) async fn accept(
         .get::<Caller>()
         .cloned()
         .ok_or_else(|| Problem::internal("no caller"))?;
-    let key = Key::of(&parts.headers, &caller.0, mode, &body)?;
+    let key = Key::of(&parts.headers, &caller.scope, mode, &body)?;
     let submitted = Submitted {
         app: Arc::clone(app),
         body,
@@ -168,7 +168,7 @@ impl Submitted {
         }
         let admitted = app
             .admission
-            .admit(draft, &self.caller.0, &plugins, |id| logs_uri(app, id))
+            .admit(draft, &self.caller.name, &plugins, |id| logs_uri(app, id))
             .await?;
         let mut record = admitted.record;
         if let Some(claim) = announced {
@@ -227,7 +227,7 @@ impl Submitted {
             tracing::warn!(task = %id, %error, "the validators' decisions cannot be kept");
         }
         let accepted = self.accepted(record, answer);
-        tracing::info!(task = %id, mode = ?self.mode, caller = self.caller.0, "accepted a task");
+        tracing::info!(task = %id, mode = ?self.mode, caller = self.caller.name, "accepted a task");
         app.dispatcher.submit(place, id);
         Ok(Some(accepted))
     }

@@ -162,6 +162,29 @@ async fn a_key_stands_for_one_request_and_is_the_callers_own() {
 }
 
 #[tokio::test]
+async fn callers_whose_names_are_alike_do_not_share_their_keys() {
+    // Both are `key-b3cf2d93` in records.
+    let alike = ["api-key-for-tests-30325", "api-key-for-tests-105966"];
+    let gateway = Gateway::start(HANGS, &[("GATEHOUSE_API_KEYS", &alike.join(","))]).await;
+    let mut tasks = Vec::new();
+    for api_key in alike {
+        let request = gateway
+            .request(Method::POST, "/run-async")
+            .header("x-api-key", api_key)
+            .header("idempotency-key", "k");
+        let answer = request.json(&without_id()).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let answer: Value = answer.json().await.unwrap();
+        let id: TaskId = answer["taskId"].as_str().unwrap().parse().unwrap();
+        let record = gateway.app.tasks.get(&id).await.unwrap().unwrap();
+        assert_eq!(record.caller, "key-b3cf2d93");
+        tasks.push(id);
+    }
+    assert_ne!(tasks[0], tasks[1]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_of_another_form_is_refused_before_anything_is_stored() {
     let gateway = Gateway::start(HANGS, &[]).await;
     for key in ["", &"x".repeat(256), "größe"] {
