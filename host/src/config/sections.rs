@@ -255,6 +255,10 @@ pub struct Webhook {
     pub retry: Vec<Duration>,
     #[serde(deserialize_with = "units::count")]
     pub max_concurrent: u32,
+    #[serde(deserialize_with = "units::duration")]
+    pub dead_kept: Duration,
+    #[serde(deserialize_with = "units::count")]
+    pub max_dead: u32,
 }
 
 /// `[outbound]` of `config.default.toml`.

@@ -80,7 +80,8 @@ fn expect_callback(record: &Record) -> Result<(), Problem> {
 }
 
 fn gone() -> Problem {
-    let error = "A delivered report is kept for seven days; this one is gone";
+    let error = "A report is kept for seven days after its delivery, and for a while after it was \
+                 given up; this one is gone";
     Problem::new(DELIVERY_NOT_FOUND, error)
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::attempt;
+use super::dead::{self, Dead};
 use super::outbox::Due;
 use super::{Entry, Signer};
 use crate::bucket::{Bucket, BucketError, Durability, Generation, When};
@@ -137,6 +138,7 @@ impl Round {
         let now = Timestamp::now();
         let mut next = Timestamp::MAX;
         let mut seen = HashMap::new();
+        let mut dead = Vec::new();
         let mut after: Option<String> = None;
         loop {
             let page = self
@@ -164,6 +166,11 @@ impl Round {
                         self.post.remove(&listed.name, generation).await?
                     }
                     Due::Attempt(at) | Due::Removal(at) => next = next.min(at),
+                    Due::Kept(since) => dead.push(Dead {
+                        since,
+                        name: listed.name.clone(),
+                        generation,
+                    }),
                     Due::Never => {}
                 }
                 seen.insert(listed.name.clone(), (generation, due));
@@ -174,6 +181,7 @@ impl Round {
             }
         }
         self.seen = seen;
+        next = next.min(self.post.remove_dead(dead, now).await?);
         Ok(Duration::try_from(next.duration_since(now))
             .unwrap_or_default()
             .min(SWEEP))
@@ -276,6 +284,23 @@ impl Post {
             Err(BucketError::Conflict(_)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes room among the dead; when the next one's time is over. One that somebody has sent again
+    /// meanwhile is another generation, and stays.
+    async fn remove_dead(&self, dead: Vec<Dead>, now: Timestamp) -> Result<Timestamp, BucketError> {
+        let (kept, most) = (self.settings.dead_kept, self.settings.max_dead);
+        let (over, next) = dead::to_remove(dead, kept, most, now);
+        for dead in over {
+            self.remove(&dead.name, dead.generation).await?;
+            tracing::warn!(
+                entry = dead.name,
+                since = %dead.since,
+                "a report that could not be delivered is not kept any longer \
+                 (webhook.dead_kept, webhook.max_dead)"
+            );
+        }
+        Ok(next)
     }
 
     async fn remove(&self, name: &str, generation: Generation) -> Result<(), BucketError> {

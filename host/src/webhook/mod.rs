@@ -6,6 +6,7 @@
 mod attempt;
 mod canonical;
 mod courier;
+mod dead;
 #[cfg(test)]
 mod memory;
 mod outbox;

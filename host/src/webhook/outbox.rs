@@ -27,7 +27,7 @@ pub enum State {
     Pending,
     /// The receiver answered 2xx. Kept for seven days.
     Delivered,
-    /// Given up. Kept.
+    /// Given up. Kept for a replay, within `webhook.dead_kept` and `webhook.max_dead`.
     Dead,
 }
 
@@ -75,6 +75,9 @@ pub struct Entry {
     /// When the receiver took it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub delivered_at: Option<Timestamp>,
+    /// When it was given up.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dead_at: Option<Timestamp>,
     /// The newest attempts, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub history: Vec<Attempt>,
@@ -93,6 +96,8 @@ pub(super) enum Due {
     Attempt(Timestamp),
     /// Its removal, not before this.
     Removal(Timestamp),
+    /// Nothing; it is dead since then, and not kept for ever.
+    Kept(Timestamp),
     /// Nothing.
     Never,
 }
@@ -118,6 +123,7 @@ impl Entry {
             leased_until: None,
             last_error: None,
             delivered_at: None,
+            dead_at: None,
             history: Vec::new(),
             replays: 0,
             attempts_before: 0,
@@ -144,6 +150,7 @@ impl Entry {
         self.state = State::Pending;
         self.next_attempt_at = now;
         self.delivered_at = None;
+        self.dead_at = None;
         self.replays = self.replays.saturating_add(1);
         self.attempts_before = self.attempts;
         true
@@ -165,7 +172,7 @@ impl Entry {
                 let since = self.delivered_at.unwrap_or(self.next_attempt_at);
                 Due::Removal(since.saturating_add(KEPT).unwrap_or(Timestamp::MAX))
             }
-            State::Dead => Due::Never,
+            State::Dead => Due::Kept(self.dead_at.unwrap_or(self.next_attempt_at)),
         }
     }
 
@@ -254,7 +261,10 @@ impl Entry {
                 let wait = wait.mul_f64(sway).max(retry_after.unwrap_or_default());
                 self.next_attempt_at = later(now, wait);
             }
-            _ => self.state = State::Dead,
+            _ => {
+                self.state = State::Dead;
+                self.dead_at = Some(now);
+            }
         }
     }
 }

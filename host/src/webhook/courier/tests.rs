@@ -92,6 +92,8 @@ fn settings(retry: &[Duration]) -> config::Webhook {
         timeout: Duration::from_secs(30),
         retry: retry.to_vec(),
         max_concurrent: 4,
+        dead_kept: Duration::from_secs(3600),
+        max_dead: 100,
     }
 }
 
@@ -311,6 +313,43 @@ async fn an_old_delivered_entry_is_removed_and_a_damaged_one_stops_nobody() {
     becomes(&bucket, "outbox/t1.json", EntryState::Delivered).await;
     courier.stop().await;
     assert!(stored(&bucket, "outbox/a.json").await.is_none());
+}
+
+#[tokio::test]
+async fn dead_entries_are_kept_within_their_bounds_and_the_oldest_go_first() {
+    let now = Timestamp::now();
+    let dead = |minutes: u64| {
+        let mut dead = entry("http://127.0.0.1/");
+        dead.state = EntryState::Dead;
+        let age = Duration::from_secs(minutes * 60);
+        dead.dead_at = Some(now.saturating_sub(age).unwrap());
+        dead
+    };
+    let entries = [dead(3), dead(61), dead(1), dead(2)];
+    let names = ["a", "b", "c", "d"].map(|name| format!("outbox/{name}.json"));
+    let entries: Vec<_> = names.iter().map(String::as_str).zip(&entries).collect();
+    let bucket = bucket_with(&entries).await;
+    let courier = courier(
+        config::Webhook {
+            max_dead: 2,
+            ..settings(&AT_ONCE)
+        },
+        &bucket,
+    );
+    let mut hints = bucket.watch(OUTBOX);
+    loop {
+        let left = bucket.list(OUTBOX, None, 10).await.unwrap();
+        let left: Vec<_> = left.into_iter().map(|entry| entry.name).collect();
+        if left.len() <= 2 {
+            assert_eq!(left, ["outbox/c.json", "outbox/d.json"]);
+            break;
+        }
+        courier.nudge();
+        hints.changed(Duration::from_millis(10)).await;
+    }
+    // What is kept can be sent again, and is as it was.
+    assert!(stored(&bucket, "outbox/c.json").await.unwrap().replay(now));
+    courier.stop().await;
 }
 
 #[tokio::test]

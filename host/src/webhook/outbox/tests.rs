@@ -20,6 +20,7 @@ pub(in crate::webhook) fn entry(url: &str) -> Entry {
         leased_until: None,
         last_error: None,
         delivered_at: None,
+        dead_at: None,
         history: Vec::new(),
         replays: 0,
         attempts_before: 0,
@@ -63,7 +64,7 @@ fn failures_climb_the_ladder_and_end_dead() {
     entry.record(&failed(None), &LADDER, 1.0, now);
     assert_eq!(entry.state, State::Dead);
     assert_eq!(entry.last_error.as_deref(), Some("status 503"));
-    assert_eq!(entry.due(&LADDER), Due::Never);
+    assert_eq!(entry.due(&LADDER), Due::Kept(now));
 }
 
 #[test]
@@ -185,6 +186,7 @@ fn a_replay_is_due_at_once_and_begins_the_ladder_anew() {
         entry.record(&failed(None), &LADDER, 1.0, now);
     }
     assert!(entry.replay(now));
+    assert_eq!(entry.dead_at, None);
     assert_eq!(entry.due(&LADDER), Due::Attempt(now));
     assert_eq!(entry.next_attempt(&LADDER, now), Some(now));
     entry.begin(now, later(now, Duration::from_secs(60)));
@@ -214,6 +216,7 @@ fn an_entry_of_an_earlier_version_is_read() {
     });
     let entry: Entry = serde_json::from_value(old).unwrap();
     assert_eq!((entry.attempts, entry.history.len()), (10, 0));
+    assert_eq!(entry.due(&LADDER), Due::Kept(entry.next_attempt_at));
 }
 
 #[test]
