@@ -1,5 +1,6 @@
 //! The agent looks for the credential everywhere and does not find it; nobody else sees a secret either.
 
+use gatehouse_tests::manifest::Manifest;
 use gatehouse_tests::{Gateway, Receiver};
 use serde_json::json;
 
@@ -165,5 +166,58 @@ async fn a_secret_that_the_agent_puts_into_a_call_is_not_in_the_log_of_decisions
     assert_eq!(denied[0]["tool"], "[REDACTED]");
     assert!(denied[0]["reason"].as_str().unwrap().contains("[REDACTED]"));
     gateway.is_clean().await;
+    gateway.has_leaked_nothing();
+}
+
+#[tokio::test]
+async fn a_plugin_that_repeats_secrets_leaves_nothing_of_them_in_any_log() {
+    let unique = uuid::Uuid::new_v4().simple().to_string();
+    let secret = format!("canary-repeated-{unique}");
+    // Secrets without end, so that wherever words are cut one lies across, each time at another place.
+    let calls = [0, 16, 32].map(|before| {
+        let command = "x".repeat(before) + &secret.repeat(100);
+        json!({"tools": [{"name": "Bash", "input": {"command": command}}]})
+    });
+    let mut turns = calls.to_vec();
+    turns.push(json!({"text": "done"}));
+    let mut gateway = Gateway::with()
+        .plugins(&Manifest::empty().guest("repeats", "tool-permission"))
+        .turns(json!(turns))
+        .start()
+        .await;
+    // Its beginning is one as well.
+    gateway.canaries.add(&secret[..16]);
+
+    let more = json!({"environmentSecrets": {"DEPLOY_TOKEN": secret}});
+    let mut stream = gateway.run(&gateway.request_with("hello", more)).await;
+    let id = stream.task_id.clone();
+    stream.until(|event| event.id.is_some()).await;
+    // It is removed with the job, but not for whoever has opened it.
+    let log = std::fs::File::open(gateway.data().join(format!("jobs/{id}.log"))).unwrap();
+    let events = stream.rest().await;
+
+    let report = events.last().unwrap().json();
+    assert_eq!(report["status"], "completed", "{report:#}");
+    let decisions = gateway.decisions(&id).await;
+    let denied: Vec<_> = decisions
+        .iter()
+        .filter(|one| one["verdict"] == "deny")
+        .collect();
+    assert_eq!(denied.len(), 3, "{decisions:#?}");
+    for words in ["reason", "rule"] {
+        for decision in &denied {
+            assert!(decision[words].as_str().unwrap().contains("[REDACTED]"));
+        }
+    }
+    gateway.is_clean().await;
+    let logged = std::io::read_to_string(log).unwrap();
+    assert!(
+        gateway.canaries.found_in(logged.as_bytes()).is_empty(),
+        "{logged}"
+    );
+    let of_the_plugin = logged.lines().filter(|line| {
+        line.contains("repeats") && line.contains("WARN") && line.contains("[REDACTED]")
+    });
+    assert_eq!(of_the_plugin.count(), 3, "{logged}");
     gateway.has_leaked_nothing();
 }

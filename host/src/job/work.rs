@@ -106,7 +106,7 @@ impl<'a> Work<'a> {
         redactor: &Arc<Redactor>,
         log: &EventLog,
     ) -> Result<Ending, Failure> {
-        let plugins = self.pinned_plugins(&payload.plugin_set).await?;
+        let plugins = self.pinned_plugins(&payload.plugin_set, redactor).await?;
         let sandbox = self.make_sandbox().await?;
         let view = Arc::new(TaskView::new(
             self.id.clone(),
@@ -237,11 +237,16 @@ impl<'a> Work<'a> {
         .map_err(|source| Failure::fault("opening the event log", source))
     }
 
-    async fn pinned_plugins(&self, revision: &str) -> Result<Arc<PluginSet>, Failure> {
+    async fn pinned_plugins(
+        &self,
+        revision: &str,
+        redactor: &Redactor,
+    ) -> Result<Arc<PluginSet>, Failure> {
         PluginSet::pinned(
             &self.job.config,
             Arc::clone(self.job.tasks.bucket()),
             revision,
+            redactor.clone(),
         )
         .await
         .map_err(|error| {

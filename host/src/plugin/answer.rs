@@ -1,10 +1,11 @@
-//! What a plugin's answer means: texts are parsed and bounded, and everything that is no answer is a
+//! What a plugin's answer means: texts are parsed, freed of the task's secrets and bounded, and everything that is no answer is a
 //! [`Fault`].
 
 use serde_json::Value;
 
 use super::Decision;
 use super::verdict::{Rejection, Validation};
+use crate::redact::Redactor;
 use crate::wasm::{Answer, Call, CallOutcome, Opinion, Refusal};
 
 /// Bytes of a plugin's words that go further than the plugin.
@@ -47,14 +48,17 @@ impl Fault {
 }
 
 /// A call's answer, with `err` of the guest as a fault.
-pub(super) fn settle<T>(call: Call<Result<T, String>>) -> Result<T, Fault> {
-    told(call)?.map_err(|words| Fault::new("error", &words))
+pub(super) fn settle<T>(call: Call<Result<T, String>>, redactor: &Redactor) -> Result<T, Fault> {
+    told(call, redactor)?.map_err(|words| Fault::new("error", &words))
 }
 
 /// A call's answer, with `err` of the guest as its words.
-pub(super) fn told<T>(call: Call<Result<T, String>>) -> Result<Result<T, String>, Fault> {
+pub(super) fn told<T>(
+    call: Call<Result<T, String>>,
+    redactor: &Redactor,
+) -> Result<Result<T, String>, Fault> {
     match call.outcome {
-        CallOutcome::Done(answer) => Ok(answer.map_err(|words| bounded(&words, WORDS))),
+        CallOutcome::Done(answer) => Ok(answer.map_err(|words| redactor.words(&words, WORDS))),
         CallOutcome::Trapped(message) => Err(Fault::new("trapped", &message)),
         CallOutcome::TimedOut => Err(Fault::new(
             "timed-out",
@@ -113,13 +117,13 @@ impl Judgement {
     }
 }
 
-pub(super) fn judgement(opinion: Opinion) -> Result<Judgement, Fault> {
+pub(super) fn judgement(opinion: Opinion, redactor: &Redactor) -> Result<Judgement, Fault> {
     Ok(match opinion {
         Opinion::Abstain => Judgement::Abstain,
         Opinion::Allow => Judgement::Allow,
         Opinion::Rewrite(input) => Judgement::Rewrite(object(&input, "the rewritten input")?),
-        Opinion::Deny(reason) => Judgement::Deny(bounded(&reason, WORDS)),
-        Opinion::Ask(reason) => Judgement::Ask(bounded(&reason, WORDS)),
+        Opinion::Deny(reason) => Judgement::Deny(redactor.words(&reason, WORDS)),
+        Opinion::Ask(reason) => Judgement::Ask(redactor.words(&reason, WORDS)),
     })
 }
 
@@ -172,7 +176,9 @@ mod tests {
                 "error"
             );
             assert_eq!(
-                judgement(Opinion::Rewrite(text.into())).unwrap_err().kind,
+                judgement(Opinion::Rewrite(text.into()), &Redactor::default())
+                    .unwrap_err()
+                    .kind,
                 "error"
             );
         }
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn callers_are_not_told_what_a_trap_said() {
         let trap: CallOutcome<Result<(), String>> = CallOutcome::Trapped("at 0x1f /home/x".into());
-        let fault = settle(call(trap)).unwrap_err();
+        let fault = settle(call(trap), &Redactor::default()).unwrap_err();
         assert_eq!(fault.kind, "trapped");
         assert_eq!(fault.for_callers("p"), "The plugin `p` failed.");
     }
@@ -208,9 +214,10 @@ mod tests {
     #[test]
     fn the_guests_err_is_a_fault_of_a_policy_and_the_words_of_an_action() {
         let err = || call(CallOutcome::Done(Err::<String, _>("words".to_owned())));
-        assert_eq!(settle(err()).unwrap_err().kind, "error");
+        let none = Redactor::default();
+        assert_eq!(settle(err(), &none).unwrap_err().kind, "error");
         assert_eq!(
-            told(err()).and_then(value).unwrap(),
+            told(err(), &none).and_then(value).unwrap(),
             Err("words".to_owned())
         );
         assert_eq!(value(Ok("{".into())).unwrap_err().kind, "error");

@@ -19,9 +19,10 @@ use super::{
 };
 use crate::bucket::Bucket;
 use crate::config::Config;
+use crate::redact::Redactor;
 use crate::wasm::{Call, CallOutcome, Reach, World};
 
-/// Characters of the agent's own names in a decision; it chooses those of MCP tools.
+/// Bytes of the agent's own names in a decision; it chooses those of MCP tools.
 const NAME: usize = 256;
 
 /// A loaded set.
@@ -29,18 +30,26 @@ const NAME: usize = 256;
 pub struct PluginSet {
     revision: String,
     plugins: Vec<Arc<LoadedPlugin>>,
+    /// Takes the task's secrets out of what plugins say, before it is cut and goes anywhere.
+    redactor: Redactor,
 }
 
 impl PluginSet {
     pub(super) fn new(revision: String, plugins: Vec<Arc<LoadedPlugin>>) -> Self {
-        Self { revision, plugins }
+        Self {
+            revision,
+            plugins,
+            redactor: Redactor::default(),
+        }
     }
 
-    /// The revision that a task was pinned to, from the bucket.
+    /// The revision that a task was pinned to, from the bucket. What its plugins say is freed of what
+    /// the redactor knows.
     pub async fn pinned(
         config: &Config,
         bucket: Arc<dyn Bucket>,
         revision: &str,
+        redactor: Redactor,
     ) -> Result<Arc<Self>, PluginError> {
         let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?;
         let plugins = loader
@@ -49,7 +58,10 @@ impl PluginSet {
             .into_iter()
             .map(Arc::new)
             .collect();
-        Ok(Arc::new(Self::new(revision.to_owned(), plugins)))
+        Ok(Arc::new(Self {
+            redactor,
+            ..Self::new(revision.to_owned(), plugins)
+        }))
     }
 
     /// Hex digest over the set's content.
@@ -73,11 +85,12 @@ impl PluginSet {
             .component
             .validate(Reach {
                 task: Some(task),
+                redactor: self.redactor.clone(),
                 ..Reach::default()
             })
             .await;
         let mut decision = self.decision(plugin, "validation", call.time, call.cited.clone());
-        let validation = match answer::settle(call).and_then(answer::validation) {
+        let validation = match answer::settle(call, &self.redactor).and_then(answer::validation) {
             Ok(validation) => validation,
             Err(fault) => {
                 plugin.counters.trapped();
@@ -133,6 +146,7 @@ impl PluginSet {
                 task: Some(task.clone()),
                 call: Some(call.clone()),
                 notes: Some(state.of(&plugin.pin.name)),
+                redactor: self.redactor.clone(),
                 ..Reach::default()
             };
             let asked = tokio::time::Instant::now();
@@ -143,10 +157,12 @@ impl PluginSet {
                 time: asked.elapsed(),
             });
             let mut decision = self.decision(plugin, "tool", answered.time, answered.cited.clone());
-            decision.call = Some(call.id.chars().take(NAME).collect());
-            decision.tool = Some(call.tool.chars().take(NAME).collect());
+            decision.call = Some(self.redactor.words(&call.id, NAME));
+            decision.tool = Some(self.redactor.words(&call.tool, NAME));
             decision.input_sha256 = Some(hex::encode(Sha256::digest(call.input.to_string())));
-            let judgement = match answer::settle(answered).and_then(answer::judgement) {
+            let settled = answer::settle(answered, &self.redactor);
+            let judgement = settled.and_then(|opinion| answer::judgement(opinion, &self.redactor));
+            let judgement = match judgement {
                 Ok(judgement) => judgement,
                 Err(fault) => {
                     plugin.counters.trapped();
@@ -210,7 +226,7 @@ impl PluginSet {
             .ok_or_else(|| OptionsRefused::Unknown(self.action_names()))?;
         plugin.counters.called();
         let call = plugin.component.check_options(&options.to_string()).await;
-        answer::told(call)
+        answer::told(call, &self.redactor)
             .map_err(|fault| {
                 plugin.counters.trapped();
                 OptionsRefused::Fault(fault.for_callers(&plugin.pin.name))
@@ -276,11 +292,12 @@ impl PluginSet {
             artifacts: granted.artifacts.then(|| artifacts.clone()),
             git: capabilities.git.filter(|_| granted.git),
             http: granted.holds("http").then(|| http.clone()),
+            redactor: self.redactor.clone(),
             ..Reach::default()
         };
         let call = plugin.component.run(reach, &options.to_string()).await;
         let mut decision = self.decision(plugin, "action", call.time, call.cited.clone());
-        let result = match answer::told(call).and_then(answer::value) {
+        let result = match answer::told(call, &self.redactor).and_then(answer::value) {
             Ok(result) => result,
             Err(fault) => {
                 plugin.counters.trapped();

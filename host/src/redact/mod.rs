@@ -148,6 +148,14 @@ impl Redactor {
         self.part(text, text.len().saturating_sub(most), text.len())
     }
 
+    /// [`Redactor::head`] of what somebody said, as text of `most` bytes at most.
+    pub fn words(&self, text: &str, most: usize) -> String {
+        let head = self.head(text.as_bytes(), text.floor_char_boundary(most));
+        let mut words = String::from_utf8_lossy(&head).into_owned();
+        words.truncate(words.floor_char_boundary(most));
+        words
+    }
+
     /// What of `text` lies from `from` to `to`; a secret is shown as such where it begins.
     fn part(&self, text: &[u8], from: usize, to: usize) -> Vec<u8> {
         let mut part = Vec::new();

@@ -275,3 +275,14 @@ fn a_secret_across_a_cut_leaves_nothing_of_itself_wherever_it_lies() {
     assert_eq!(Redactor::default().head(b"abc", 2), b"ab");
     assert_eq!(Redactor::default().tail(b"abc", 2), b"bc");
 }
+
+#[test]
+fn words_are_redacted_before_they_are_cut() {
+    let redactor = redactor(&["a-secret-of-some-length"]);
+    let text = format!("{}a-secret-of-some-length and more", "é".repeat(10));
+    for most in 0..60 {
+        let words = redactor.words(&text, most);
+        assert!(words.len() <= most && !words.contains("a-sec"), "{words}");
+    }
+    assert_eq!(Redactor::default().words("aéb", 2), "a");
+}

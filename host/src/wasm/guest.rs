@@ -12,6 +12,7 @@ use super::output::{GuestLog, GuestStream};
 use crate::plugin::{
     Artifacts, GitRepository, Http, Notes, OutcomeView, TaskView, ToolCall, Workspace,
 };
+use crate::redact::Redactor;
 
 /// What a call may see and reach. Empty when a component is only asked about itself.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,8 @@ pub struct Reach {
     pub git: Option<Arc<dyn GitRepository>>,
     /// Requests to granted hosts.
     pub http: Option<Arc<Http>>,
+    /// Takes the task's secrets out of what the guest says.
+    pub redactor: Redactor,
 }
 
 /// The data of one call's store.
@@ -52,7 +55,7 @@ impl Guest {
         Self {
             limiter: Limiter::new(&terms.limits),
             settings: terms.settings.clone(),
-            log: GuestLog::new(terms.name.clone(), task),
+            log: GuestLog::new(terms.name.clone(), task, reach.redactor.clone()),
             name: terms.name.clone(),
             reach,
             cited: None,

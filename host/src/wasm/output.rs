@@ -7,6 +7,8 @@ use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::redact::Redactor;
+
 /// Lines of one call; the last one says that more were dropped.
 const LINES: u32 = 100;
 /// Bytes of one line.
@@ -17,6 +19,7 @@ const LINE: usize = 2048;
 struct Author {
     plugin: Arc<str>,
     task: Option<String>,
+    redactor: Redactor,
 }
 
 /// The log of one call.
@@ -27,17 +30,21 @@ pub(super) struct GuestLog {
 }
 
 impl GuestLog {
-    pub(super) fn new(plugin: Arc<str>, task: Option<String>) -> Self {
+    pub(super) fn new(plugin: Arc<str>, task: Option<String>, redactor: Redactor) -> Self {
         Self {
-            author: Arc::new(Author { plugin, task }),
+            author: Arc::new(Author {
+                plugin,
+                task,
+                redactor,
+            }),
             left: Arc::new(Mutex::new(LINES)),
         }
     }
 
-    /// Logs one message, cut at the bound; none once the call has used its lines.
+    /// Logs one message, redacted and cut at the bound; none once the call has used its lines.
     pub(super) fn write(&self, level: Level, message: &str) {
         match self.place() {
-            Place::Free => self.emit(level, cut(message, LINE)),
+            Place::Free => self.emit(level, &self.author.redactor.words(message, LINE)),
             Place::Last => self.emit(Level::WARN, "further lines of this call are dropped"),
             Place::None => {}
         }
@@ -102,13 +109,15 @@ impl GuestStream {
     }
 
     fn take(&self, bytes: &[u8]) {
+        // So much more than a line that a secret across its end is seen whole.
+        let most = LINE + self.log.author.redactor.reach();
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         for line in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, ended) = match line.split_last() {
                 Some((b'\n', text)) => (text, true),
                 _ => (line, false),
             };
-            let room = LINE.saturating_sub(pending.len());
+            let room = most.saturating_sub(pending.len());
             pending.extend(text.iter().take(room));
             if ended {
                 let line = std::mem::take(&mut *pending);
@@ -172,7 +181,7 @@ mod tests {
     use super::*;
 
     fn log() -> GuestLog {
-        GuestLog::new("p".into(), None)
+        GuestLog::new("p".into(), None, Redactor::default())
     }
 
     #[test]
@@ -190,6 +199,20 @@ mod tests {
         assert_eq!(cut("aé", 2), "a");
         assert_eq!(cut("aé", 3), "aé");
         assert_eq!(cut("a", 9), "a");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_stream_shows_a_secret_across_the_end_of_a_line_whole() {
+        let secret = "canary-of-a-guest-that-prints";
+        let redactor = Redactor::new(&[secret.to_owned().into()]);
+        let log = GuestLog::new("p".into(), None, redactor.clone());
+        let stream = GuestStream::new(log, Level::DEBUG);
+        stream.take("x".repeat(LINE - 8).as_bytes());
+        stream.take(secret.repeat(3).as_bytes());
+        let pending = stream.pending.lock().map(|pending| pending.clone());
+        let pending = String::from_utf8(pending.unwrap_or_default()).unwrap_or_default();
+        let line = redactor.words(&pending, LINE);
+        assert_eq!(line, "x".repeat(LINE - 8) + "[REDACTE");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use tracing::Level;
 
 use super::bindings::{failures, host};
 use super::guest::Guest;
-use super::output::cut;
 use crate::plugin::{Failure, OutcomeView, TaskView, ToolCall};
 
 /// A guest's handle to the task of its call. It stands for what is in the store, so it carries
@@ -113,7 +112,7 @@ impl host::Host for Guest {
     }
 
     fn cite(&mut self, rule: String) -> wasmtime::Result<()> {
-        self.cited = Some(cut(&rule, CITATION).to_owned());
+        self.cited = Some(self.reach.redactor.words(&rule, CITATION));
         Ok(())
     }
 }
