@@ -63,16 +63,15 @@ async fn the_file_lies_in_the_workspace_where_asked() {
 }
 
 async fn gateway_at(server: &GitServer, command: &str) -> Gateway {
-    let mut builder = Gateway::with()
+    Gateway::with()
+        .git_server(server)
         .plugins(&Manifest::empty().git(""))
         .turns(json!([
             {"tools": [{"name": "Bash", "input": {"command": command}}]},
             {"text": "seen: {{last_tool_result}}"},
-        ]));
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    builder.start().await
+        ]))
+        .start()
+        .await
 }
 
 /// Not by the agent's git, and not by ours, whatever the agent made of the list of exceptions.

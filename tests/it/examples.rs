@@ -54,11 +54,8 @@ async fn the_example_of_a_repository_brings_its_work_to_a_branch() {
     let repository_there = server.repository("app", &[("README", "Hello\n")]);
     let name = "10-repository";
     let manifest = Manifest::shipped().git("");
-    let mut builder = Gateway::with().scenario(name).plugins(&manifest);
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    let gateway = builder.start().await;
+    let builder = Gateway::with().git_server(&server).plugins(&manifest);
+    let gateway = builder.scenario(name).start().await;
     let file = repository().join(format!("examples/tasks/{name}.json"));
     let mut request: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     request["anthropicApiKey"] = json!(gateway.canaries.api_key);

@@ -6,14 +6,8 @@ use gatehouse_tests::{Elsewhere, Gateway, GitServer};
 use serde_json::{Value, json};
 
 async fn gateway(server: &GitServer, manifest: &Manifest) -> Gateway {
-    let mut builder = Gateway::with().plugins(manifest);
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    let mut gateway = builder.start().await;
-    gateway.canaries.add(&server.key);
-    gateway.canaries.add(&server.token);
-    gateway
+    let builder = Gateway::with().git_server(server).plugins(manifest);
+    builder.start().await
 }
 
 /// A task on the repository whose agent is these commands.
@@ -129,6 +123,68 @@ async fn branches_are_made_kept_and_refused_as_options_and_settings_say() {
         "{refused}"
     );
     assert_eq!(repository.tip("trunk").unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_git_plugin_of_any_name_is_told_as_callers_know_it_and_other_names_are_refused() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("README", "Hello\n")]);
+    let own = "git -c user.name=A -c user.email=a@b commit -q --allow-empty -m \"The agent's own\"";
+    for (name, key) in [("git", "Git"), ("keep-work", "keepWork")] {
+        let manifest = Manifest::empty().git_named(name, "").pull_request(
+            "x.example",
+            "github",
+            "http://127.0.0.1:9999",
+        );
+        let gateway = gateway(&server, &manifest).await;
+        let actions = |key: &str| json!({"postExecutionActions": {key: {"push": true}}});
+
+        let request = task(&gateway, &repository, &[own], actions(key));
+        let told = report(&gateway, &request).await;
+        let expected = json!({
+            "sha": repository.tip("trunk").unwrap(), "pushed": true, "branch": "trunk",
+            "message": "The agent's own\n",
+        });
+        assert_eq!(told["gitCommit"], expected, "{told:#}");
+        assert_eq!(told["actions"][key]["status"], "ok", "{told:#}");
+
+        let near = task(&gateway, &repository, &[], actions("gitCommit"));
+        let refused = gateway.refused(&near).await;
+        assert_eq!(
+            (&refused["status"], &refused["code"], &refused["field"]),
+            (
+                &json!(400),
+                &json!("unknown-field"),
+                &json!("postExecutionActions.gitCommit")
+            ),
+            "{refused:#}"
+        );
+        let known = format!("there are: {}, pullRequest", name.replace("-w", "W"));
+        let words = refused["error"].as_str().unwrap();
+        assert!(words.contains(&known), "{words}");
+
+        // Without a repository there is nothing to push and nothing to open a pull request for.
+        for key in [key, "pullRequest"] {
+            let request = json!({"postExecutionActions": {key: {}}});
+            let refused = gateway
+                .refused(&gateway.request_with("work", request))
+                .await;
+            let field = format!("postExecutionActions.{key}");
+            assert_eq!(
+                (&refused["status"], &refused["code"], &refused["field"]),
+                (&json!(400), &json!("required"), &json!(field)),
+                "{refused:#}"
+            );
+            assert_eq!(refused["error"], json!(format!("{field} needs gitRepo")));
+        }
+        assert_eq!(
+            gateway.get("/tasks").await["tasks"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+    }
 }
 
 #[tokio::test]

@@ -78,14 +78,16 @@ const TRICKS: [(&str, &str); 19] = [
     ),
 ];
 
+async fn gateway(server: &GitServer) -> Gateway {
+    let manifest = Manifest::shipped().git("");
+    let builder = Gateway::with().git_server(server).plugins(&manifest);
+    builder.start().await
+}
+
 #[tokio::test]
 async fn no_trick_of_a_repository_runs_outside_the_agents_isolation() {
     let server = GitServer::start().await;
-    let mut builder = Gateway::with().plugins(&Manifest::shipped().git(""));
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    let gateway = builder.start().await;
+    let gateway = gateway(&server).await;
     let marks = format!("{OPEN}/marks-{}", std::process::id());
     std::fs::create_dir_all(OPEN).unwrap();
     let _ = std::fs::set_permissions(OPEN, std::fs::Permissions::from_mode(0o777));
@@ -178,11 +180,7 @@ async fn what_a_repository_brings_along_runs_as_the_agent_or_not_at_all() {
             ),
         ],
     );
-    let mut builder = Gateway::with().plugins(&Manifest::shipped().git(""));
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    let gateway = builder.start().await;
+    let gateway = gateway(&server).await;
     let request = gateway.request_with(
         "work",
         json!({
@@ -214,11 +212,7 @@ async fn what_a_repository_brings_along_runs_as_the_agent_or_not_at_all() {
 #[tokio::test]
 async fn objects_that_git_calls_dangerous_do_not_leave_and_odd_heads_are_no_trouble() {
     let server = GitServer::start().await;
-    let mut builder = Gateway::with().plugins(&Manifest::shipped().git(""));
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    let gateway = builder.start().await;
+    let gateway = gateway(&server).await;
     let commit =
         "git config user.name A && git config user.email a@b && echo 2 > a && git commit -qam Two";
     for (name, commands, is_pushed) in [

@@ -10,17 +10,16 @@ use gatehouse_tests::{Gateway, GitServer};
 use serde_json::{Value, json};
 
 async fn gateway(server: &GitServer) -> Gateway {
-    let manifest = Manifest::shipped().git("");
-    let mut builder = Gateway::with()
-        .plugins(&manifest)
-        .env("GATEHOUSE__GIT__PUSH_TIMEOUT", "60s");
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    let mut gateway = builder.start().await;
-    gateway.canaries.add(&server.key);
-    gateway.canaries.add(&server.token);
-    gateway
+    gateway_within(server, "60s").await
+}
+
+async fn gateway_within(server: &GitServer, push_timeout: &str) -> Gateway {
+    Gateway::with()
+        .git_server(server)
+        .plugins(&Manifest::shipped().git(""))
+        .env("GATEHOUSE__GIT__PUSH_TIMEOUT", push_timeout)
+        .start()
+        .await
 }
 
 /// A task on this repository by SSH.
@@ -303,13 +302,7 @@ async fn a_server_that_hangs_ends_the_push_and_leaves_nothing_running() {
     let server = GitServer::start().await;
     let repository = server.repository("app", &[("a", "1\n")]);
     repository.hook("pre-receive", "sleep 600");
-    let mut builder = Gateway::with()
-        .plugins(&Manifest::shipped().git(""))
-        .env("GATEHOUSE__GIT__PUSH_TIMEOUT", "5s");
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
-    let gateway = builder.start().await;
+    let gateway = gateway_within(&server, "5s").await;
 
     let started = std::time::Instant::now();
     let report = run(

@@ -260,13 +260,10 @@ async fn a_cloned_repository_s_configuration_counts_as_the_request_says() {
             (".mcp.json", r#"{"mcpServers": {"repo": {"command": "/bin/sh", "args": ["-c", "touch $HOME/server-ran; exit 1"]}}}"#),
         ],
     );
-    let mut builder = Gateway::with().turns(json!([
+    let builder = Gateway::with().git_server(&server).turns(json!([
         {"tools": [{"name": "Bash", "input": {"command": "ls -a \"$HOME\""}}]},
         {"text": "home: {{last_tool_result}}"},
     ]));
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
     let gateway = builder.start().await;
     for (repo_config, notes, runs) in [
         ("none", false, false),

@@ -12,17 +12,12 @@ async fn gateway(server: &GitServer) -> Gateway {
 }
 
 async fn gateway_with(server: &GitServer, settings: &[(&str, &str)]) -> Gateway {
-    let mut builder = Gateway::with().plugins(&Manifest::shipped().git(""));
-    for (name, value) in server.settings() {
-        builder = builder.env(name, &value);
-    }
+    let manifest = Manifest::shipped().git("");
+    let mut builder = Gateway::with().git_server(server).plugins(&manifest);
     for (name, value) in settings {
         builder = builder.env(name, value);
     }
-    let mut gateway = builder.start().await;
-    gateway.canaries.add(&server.key);
-    gateway.canaries.add(&server.token);
-    gateway
+    builder.start().await
 }
 
 /// Runs a task whose commands look at the workspace; its report and what they printed.

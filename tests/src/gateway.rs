@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use crate::canary::Canaries;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
-use crate::{Stream, eventually, repository};
+use crate::{GitServer, Stream, eventually, repository};
 
 /// User ids for the agents of each gateway, so that tests side by side do not meet.
 static NEXT_UID: AtomicU32 = AtomicU32::new(0);
@@ -28,6 +28,7 @@ pub struct Builder {
     script: Option<Value>,
     manifest: Option<String>,
     environment: BTreeMap<String, String>,
+    secrets: Vec<String>,
 }
 
 /// A gateway that runs, with everything around it.
@@ -52,6 +53,7 @@ impl Gateway {
             script: None,
             manifest: None,
             environment: BTreeMap::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -322,9 +324,20 @@ impl Builder {
         self
     }
 
+    /// Trusts this server of repositories; what lets callers in there is a canary.
+    pub fn git_server(mut self, server: &GitServer) -> Self {
+        for (name, value) in server.settings() {
+            self = self.env(name, &value);
+        }
+        self.secrets
+            .extend([server.key.clone(), server.token.clone()]);
+        self
+    }
+
     /// Starts everything.
     pub async fn start(self) -> Gateway {
-        let canaries = Canaries::fresh();
+        let mut canaries = Canaries::fresh();
+        self.secrets.iter().for_each(|secret| canaries.add(secret));
         let options = Options {
             expect_key: Some(canaries.api_key.clone()),
             ..Options::default()

@@ -29,16 +29,21 @@ impl Manifest {
 
     /// The shipped plugin `git`; `settings` is TOML of its settings.
     pub fn git(self, settings: &str) -> Self {
+        self.git_named("git", settings)
+    }
+
+    /// The same by a name of the operator's own.
+    pub fn git_named(self, name: &str, settings: &str) -> Self {
         let more = format!(
             "grants = [\"git\"]\nlimits = {{ time = \"10m\" }}\nsettings = {{ {settings} }}"
         );
-        self.plugin("git", "post-execution", shipped("git"), &more)
+        self.plugin(name, "post-execution", shipped("git"), &more)
     }
 
     /// The shipped plugin `pull-request`, with the server of `host` behind this API.
     pub fn pull_request(self, host: &str, kind: &str, api: &str) -> Self {
         let more = format!(
-            "grants = [\"http:{api}\", \"secret:gitToken\"]\n\
+            "grants = [\"http:{api}\", \"secret:gitToken\"]\nneeds_repository = true\n\
              settings = {{ hosts = {{ \"{host}\" = {{ kind = \"{kind}\", api = \"{api}\" }} }} }}"
         );
         self.plugin(

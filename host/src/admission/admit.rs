@@ -124,6 +124,7 @@ impl Payload {
             exit_code: None,
             agent: AgentSummary::default(),
             actions: std::collections::BTreeMap::new(),
+            git_commit: None,
             uploaded_files: Vec::new(),
             warnings: Vec::new(),
             last_sequence: None,

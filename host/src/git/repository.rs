@@ -188,4 +188,27 @@ impl GitRepository for Repository {
         };
         Err(self.keep(failure).await)
     }
+
+    async fn message(&self, sha: &str) -> Option<String> {
+        if sha.is_empty() || !sha.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let until = self.until();
+        let git = self.origin.bare.git(&until);
+        let message = ["log", "-1", "--no-show-signature", "--format=%B", sha];
+        match git.run(&message).await {
+            // Without the newline that `log` adds.
+            Ok(message) => Some(format!(
+                "{}\n",
+                String::from_utf8_lossy(&message).trim_end_matches('\n')
+            )),
+            Err(error) => {
+                tracing::debug!(
+                    error = self.redacted(&error),
+                    "a commit's message cannot be read"
+                );
+                None
+            }
+        }
+    }
 }

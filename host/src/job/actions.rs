@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::gate::redact;
 use super::interrupt::{Cause, Interrupt};
@@ -14,6 +14,9 @@ use crate::plugin::{
 };
 use crate::redact::Redactor;
 use crate::task::{ActionResult, ActionStatus, Ending, EventLog, Status};
+
+/// Bytes of a commit's message in the report: as many as `commitMessage` may have.
+const MESSAGE: usize = 64 << 10;
 
 /// Everything that actions need.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) struct Asked {
     plugin: String,
     when: ActionWhen,
     options: Value,
+    /// Whether what it returns is the report's `gitCommit`.
+    commits: bool,
     /// Set where it cannot be run at all.
     impossible: Option<&'static str>,
 }
@@ -66,6 +71,7 @@ pub(super) fn asked(actions: Vec<Action>, request: &Request) -> Vec<Asked> {
             plugin: action.plugin,
             when,
             options,
+            commits: action.commits,
             impossible: lacks.then_some("the request has no gitRepo"),
         })
     });
@@ -113,6 +119,21 @@ impl Actions<'_> {
         }
     }
 
+    /// With the message of the commit that stands there, where the action itself made none.
+    async fn git_commit(&self, result: &Value) -> Option<Map<String, Value>> {
+        let mut told = commit_told(result)?;
+        if !told.contains_key("message")
+            && let Some(sha) = told.get("sha").and_then(Value::as_str)
+            && let Some(git) = &self.capabilities.git
+            && let Some(message) = git.message(sha).await
+        {
+            let message = self.redactor.head(message.as_bytes(), MESSAGE);
+            let message = String::from_utf8_lossy(&message).into_owned();
+            told.insert("message".to_owned(), message.into());
+        }
+        Some(told)
+    }
+
     async fn run_one(
         &self,
         asked: &Asked,
@@ -143,6 +164,11 @@ impl Actions<'_> {
         match run.result {
             Ok(result) => {
                 let result = self.redactor.json(&result);
+                if asked.commits
+                    && let Some(commit) = self.git_commit(&result).await
+                {
+                    ending.git_commit = Some(commit);
+                }
                 outcome.results.insert(asked.plugin.clone(), result.clone());
                 ActionResult {
                     status: ActionStatus::Ok,
@@ -157,6 +183,15 @@ impl Actions<'_> {
             },
         }
     }
+}
+
+/// What of an action's result the older service told as `gitCommit`; none where it left no commit.
+fn commit_told(result: &Value) -> Option<Map<String, Value>> {
+    const MEMBERS: [&str; 5] = ["sha", "message", "pushed", "branch", "recovery"];
+    let result = result.as_object()?;
+    result.get("sha")?;
+    let member = |name: &str| Some((name.to_owned(), result.get(name)?.clone()));
+    Some(MEMBERS.into_iter().filter_map(member).collect())
 }
 
 /// The agent's own end is still told.

@@ -13,6 +13,7 @@ fn action(plugin: &str, needs_repository: bool, standing: Option<ActionWhen>) ->
     Action {
         plugin: plugin.to_owned(),
         needs_repository,
+        commits: needs_repository,
         standing: standing.map(|when| StandingAction {
             when,
             options: json!({"by": "operator"}),
@@ -76,6 +77,15 @@ fn an_operators_action_on_a_repository_is_not_run_where_there_is_none() {
     assert!(due(&without, Status::Completed).is_empty());
     let with = asked(actions(), &request(json!({"gitRepo": "https://h/r.git"})));
     assert_eq!(due(&with, Status::Completed), ["git"]);
+}
+
+#[test]
+fn what_an_action_left_at_the_remote_is_told_as_callers_know_it() {
+    let told = commit_told(&json!({"sha": "abc", "files": 2, "pushed": true, "branch": "b"}));
+    let expected = json!({"sha": "abc", "pushed": true, "branch": "b"});
+    assert_eq!(told.map(Value::Object), Some(expected));
+    let nothing = json!({"pushed": false, "note": "nothing to commit"});
+    assert_eq!(commit_told(&nothing), None);
 }
 
 #[test]

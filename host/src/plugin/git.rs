@@ -18,6 +18,10 @@ pub trait GitRepository: std::fmt::Debug + Send + Sync {
 
     /// Pushes what is committed, never by force.
     async fn push(&self, push: Push) -> Result<Pushed, Failure>;
+
+    /// The message of a commit that was pushed; none where there is no such commit. For the host's
+    /// report: plugins do not reach this.
+    async fn message(&self, sha: &str) -> Option<String>;
 }
 
 /// Where the workspace comes from.

@@ -27,6 +27,9 @@ pub(super) struct Pin {
     /// Set where the operator has it run for every task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) always: Option<StandingAction>,
+    /// Set where it is of no use without a repository, whatever it is granted.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) needs_repository: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +52,7 @@ impl Pin {
             on_error: entry.on_error,
             limits: PinLimits::new(&entry.limits),
             always: entry.standing.clone(),
+            needs_repository: entry.needs_repository,
         }
     }
 
@@ -111,7 +115,8 @@ impl LoadedPlugin {
     pub(super) fn action(&self) -> Action {
         Action {
             plugin: self.pin.name.clone(),
-            needs_repository: self.grants.git,
+            needs_repository: self.grants.git || self.pin.needs_repository,
+            commits: self.grants.git,
             standing: self.pin.always.clone(),
         }
     }

@@ -78,6 +78,8 @@ struct EntryText {
     always: bool,
     options: Option<toml::Table>,
     when: Option<ActionWhen>,
+    #[serde(default)]
+    needs_repository: bool,
 }
 
 /// One plugin of a manifest, checked.
@@ -95,6 +97,8 @@ pub(super) struct Entry {
     pub(super) on_error: OnError,
     pub(super) limits: Limits,
     pub(super) standing: Option<StandingAction>,
+    /// Refused, or where it is standing skipped, for requests without `gitRepo`.
+    pub(super) needs_repository: bool,
 }
 
 /// A manifest's plugins in order: what was checked, or why it cannot be used.
@@ -176,6 +180,7 @@ fn check(
     let settings = json_table("settings", &entry.settings)?;
     Ok(Entry {
         standing: standing(&entry)?,
+        needs_repository: needs_repository(&entry)?,
         source: source(&entry.source, directory)?,
         sha256: entry.sha256.as_deref().map(digest).transpose()?,
         grants: grants(entry.world, &entry.grants, outbound)?,
@@ -270,6 +275,16 @@ fn standing(entry: &EntryText) -> Result<Option<StandingAction>, LoadError> {
         when: entry.when.unwrap_or(ActionWhen::Always),
         options: Value::Object(options),
     }))
+}
+
+fn needs_repository(entry: &EntryText) -> Result<bool, LoadError> {
+    if entry.needs_repository && entry.world != World::PostExecution {
+        return Err(mistake(format!(
+            "needs_repository is for post-execution plugins; every {} plugin is asked anyway",
+            entry.world.as_str()
+        )));
+    }
+    Ok(entry.needs_repository)
 }
 
 fn mode(world: World, mode: Enforcement) -> Result<Enforcement, LoadError> {

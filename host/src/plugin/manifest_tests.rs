@@ -12,7 +12,11 @@ fn defaults() -> config::Plugins {
 }
 
 fn one(text: &str) -> Result<Entry, LoadError> {
-    let base = "name = \"p\"\nworld = \"post-execution\"\nsource = \"p.wasm\"\n";
+    of_world("post-execution", text)
+}
+
+fn of_world(world: &str, text: &str) -> Result<Entry, LoadError> {
+    let base = format!("name = \"p\"\nworld = \"{world}\"\nsource = \"p.wasm\"\n");
     let text = format!("[[plugin]]\n{base}{text}");
     parse(&text, Path::new("/etc/g"), &defaults(), &test_outbound())
         .unwrap()
@@ -58,6 +62,8 @@ fn an_entry_says_everything_and_gets_the_defaults_where_it_does_not() {
         output: 2 << 10,
     };
     assert_eq!(entry.limits, limits);
+    assert!(!entry.needs_repository);
+    assert!(one("needs_repository = true").unwrap().needs_repository);
 }
 
 #[test]
@@ -86,6 +92,9 @@ fn what_does_not_exist_is_refused_with_what_does() {
         let message = one(text).unwrap_err().message;
         assert!(message.contains(hint), "{text}: {message}");
     }
+    let validator = of_world("validator", "needs_repository = true");
+    let message = validator.unwrap_err().message;
+    assert!(message.contains("post-execution plugins"), "{message}");
     for source in ["https://x/p.wasm", "oci://x/p", "gs://b/p"] {
         let message = super::source(source, Path::new("")).unwrap_err().message;
         assert!(message.contains("from files only"), "{message}");

@@ -121,8 +121,10 @@ pub struct StandingAction {
 pub struct Action {
     /// Its name in the manifest.
     pub plugin: String,
-    /// Whether it works on the repository of the request.
+    /// Whether it is of no use without the request's repository.
     pub needs_repository: bool,
+    /// Whether it may commit and push.
+    pub commits: bool,
     /// Set where it is the operator's own.
     pub standing: Option<StandingAction>,
 }

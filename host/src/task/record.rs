@@ -212,6 +212,8 @@ pub struct Ending {
     pub agent: AgentSummary,
     /// By action name.
     pub actions: BTreeMap<String, ActionResult>,
+    /// `{sha, message, pushed, branch?, recovery?}` of the action that left a commit.
+    pub git_commit: Option<Map<String, Value>>,
     /// Files that were kept.
     pub uploaded_files: Vec<UploadedFile>,
     /// Number of the last event in the log, where whoever ends the task knows it.
@@ -233,6 +235,7 @@ impl Ending {
             error: Some(error.into()),
             agent: AgentSummary::default(),
             actions: BTreeMap::new(),
+            git_commit: None,
             uploaded_files: Vec::new(),
             last_sequence: None,
         }
@@ -335,6 +338,9 @@ pub struct Record {
     /// By action name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub actions: BTreeMap<String, ActionResult>,
+    /// See [`Ending::git_commit`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub git_commit: Option<Map<String, Value>>,
     /// Files that were kept.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub uploaded_files: Vec<UploadedFile>,

@@ -31,7 +31,7 @@ pub fn report(record: &Record) -> Map<String, Value> {
         "uploadedFiles",
         Some(&record.uploaded_files).filter(|files| !files.is_empty()),
     );
-    report.add("gitCommit", git_commit(record));
+    report.add("gitCommit", record.git_commit.as_ref());
     report.add("reason", record.reason);
     report.add("result", agent.result.as_ref());
     report.add("structuredOutput", agent.structured_output.as_ref());
@@ -47,15 +47,6 @@ pub fn report(record: &Record) -> Map<String, Value> {
         Some(&record.warnings).filter(|warnings| !warnings.is_empty()),
     );
     report.0
-}
-
-/// `{sha, message, pushed, branch?, recovery?}`, where the action `git` left a commit somewhere.
-fn git_commit(record: &Record) -> Option<Map<String, Value>> {
-    const MEMBERS: [&str; 5] = ["sha", "message", "pushed", "branch", "recovery"];
-    let result = record.actions.get("git")?.result.as_ref()?.as_object()?;
-    result.get("sha")?;
-    let member = |name: &str| Some((name.to_owned(), result.get(name)?.clone()));
-    Some(MEMBERS.into_iter().filter_map(member).collect())
 }
 
 fn summary(record: &Record) -> Map<String, Value> {

@@ -350,6 +350,7 @@ pub(super) fn end(record: &mut Record, ending: &Ending, last_sequence: u64, now:
     record.error.clone_from(&ending.error);
     record.agent.clone_from(&ending.agent);
     record.actions.clone_from(&ending.actions);
+    record.git_commit.clone_from(&ending.git_commit);
     record.uploaded_files.clone_from(&ending.uploaded_files);
     record.completed_at = Some(completed_at);
     record.last_sequence = Some(last_sequence);

@@ -89,6 +89,7 @@ fn into_ending(end: AgentEnd) -> Ending {
         error: end.error,
         agent: end.summary,
         actions: BTreeMap::new(),
+        git_commit: None,
         uploaded_files: Vec::new(),
         last_sequence: None,
     }

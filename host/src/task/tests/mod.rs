@@ -63,6 +63,7 @@ fn record(task: &str) -> Record {
         exit_code: None,
         agent: AgentSummary::default(),
         actions: Default::default(),
+        git_commit: None,
         uploaded_files: Vec::new(),
         warnings: Vec::new(),
         last_sequence: None,

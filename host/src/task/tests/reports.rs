@@ -54,6 +54,7 @@ fn a_report_holds_all_that_is_there() {
     record
         .actions
         .insert("git".to_owned(), ok(json!({ "sha": "abc", "files": 2 })));
+    record.git_commit = json!({ "sha": "abc" }).as_object().cloned();
     record.uploaded_files.push(UploadedFile {
         original_path: "out/a.txt".to_owned(),
         gcs_path: "file:///x".to_owned(),
