@@ -5,15 +5,55 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncWriteExt as _;
 
+use super::explain;
 use super::push::{OUT, PushError, Taken};
 use super::repository::Repository;
 use super::run::{Git, RunError, Take, Until};
 use super::scan::Patches;
 use crate::isolation::Sandbox;
 
+/// Takes a bundle in, of which nothing is believed: before its name and what is wanted of it.
+const TAKE_IN: [&str; 22] = [
+    "-c",
+    "transfer.fsckObjects=true",
+    // Old history has these, and they harm nobody.
+    "-c",
+    "fetch.fsck.zeroPaddedFilemode=warn",
+    "-c",
+    "fetch.fsck.missingSpaceBeforeDate=warn",
+    "-c",
+    "fetch.fsck.badTimezone=warn",
+    "-c",
+    "fetch.unpackLimit=1",
+    "-c",
+    "gc.auto=0",
+    "-c",
+    "maintenance.auto=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "fetch",
+    "--quiet",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-recurse-submodules",
+    "--",
+];
+
+/// What git says of a bundle is about the commits in it, not about a server.
+fn not_taken(error: RunError) -> PushError {
+    let RunError::Failed { complaint, .. } = &error else {
+        return error.into();
+    };
+    let words = explain::words(complaint);
+    PushError::Told(
+        "git-failed",
+        format!("Nothing was pushed: the commits are not such as git takes: {words}"),
+    )
+}
+
 impl Repository {
     /// Brings the agent's commits into the bare repository. None where there are none.
-    pub(super) async fn take_out(&self, until: &Until) -> Result<Option<Taken>, RunError> {
+    pub(super) async fn take_out(&self, until: &Until) -> Result<Option<Taken>, PushError> {
         let agents = self.agents_git(until);
         match agents
             .run(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
@@ -21,7 +61,7 @@ impl Repository {
         {
             Ok(_) => {}
             Err(RunError::Failed { .. }) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         let base = self.origin.base.as_ref().map(|base| format!("^{base}"));
         let range: Vec<&str> = std::iter::once("HEAD").chain(base.as_deref()).collect();
@@ -33,8 +73,11 @@ impl Repository {
         let bundle = self
             .bundle(&agents, &range, &self.origin.bare.sandbox, "out.bundle")
             .await?;
-        self.take_in(&bundle, "HEAD", OUT, until).await?;
-        self.taken(OUT, until).await.map(Some)
+        let taken = async {
+            self.take_in(&bundle, "HEAD", OUT, until).await?;
+            self.taken(OUT, until).await
+        };
+        taken.await.map(Some).map_err(not_taken)
     }
 
     /// What `range` names, as a file in the sandbox `to`.
@@ -74,35 +117,8 @@ impl Repository {
             .bare
             .git(until)
             .env("GIT_ALLOW_PROTOCOL", "file");
-        git.run(&[
-            "-c",
-            "transfer.fsckObjects=true",
-            // Old history has these, and they harm nobody.
-            "-c",
-            "fetch.fsck.zeroPaddedFilemode=warn",
-            "-c",
-            "fetch.fsck.missingSpaceBeforeDate=warn",
-            "-c",
-            "fetch.fsck.badTimezone=warn",
-            "-c",
-            "fetch.unpackLimit=1",
-            "-c",
-            "gc.auto=0",
-            "-c",
-            "maintenance.auto=false",
-            "-c",
-            "core.hooksPath=/dev/null",
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--",
-            &bundle,
-            &wanted,
-        ])
-        .await
-        .map(drop)
+        let arguments = [&TAKE_IN[..], &[&bundle, &wanted]].concat();
+        git.run(&arguments).await.map(drop)
     }
 
     /// Looks through what is new for secrets.
@@ -180,3 +196,7 @@ impl Take for IntoFile {
         self.most
     }
 }
+
+#[cfg(test)]
+#[path = "bundle_tests.rs"]
+mod tests;
