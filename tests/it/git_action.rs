@@ -269,3 +269,105 @@ async fn a_pull_request_is_opened_for_what_was_pushed_by_a_token_that_no_plugin_
     gateway.is_clean().await;
     gateway.has_leaked_nothing();
 }
+
+#[tokio::test]
+async fn a_merge_request_is_opened_and_changed_at_a_gitlab_of_ones_own() {
+    let server = GitServer::start().await;
+    let repository = server.repository("acme/tools/app", &[("README", "Hello\n")]);
+    let place = repository.https();
+    let host = place
+        .trim_start_matches("https://")
+        .split('/')
+        .next()
+        .unwrap();
+    let opened = json!({"web_url": "https://forge.example/acme/tools/app/-/merge_requests/7", "iid": 7, "id": 4711});
+    let exists = json!({"message": [
+        "Another open merge request already exists for this source branch: !7",
+    ]});
+    let no_right = json!({"message": "403 Forbidden"});
+    let forge = Elsewhere::start([
+        (201, opened.clone()),
+        (409, exists),
+        (200, json!([opened])),
+        (200, opened.clone()),
+        (403, no_right),
+    ])
+    .await;
+    let api = format!("{}/api/v4", forge.url);
+    let grant = format!("http:{}", forge.url);
+    let manifest = Manifest::empty()
+        .git("")
+        .pull_request_granted(&grant, host, "gitlab", &api);
+    let gateway = gateway(&server, &manifest).await;
+    let actions = |title: &str| {
+        json!({"postExecutionActions": {
+            "pullRequest": {"title": title, "body": "As {taskId} says", "draft": true},
+            "git": {"commit": true, "push": true, "branch": "work/one"},
+        }})
+    };
+    let run = async |command: &str, title: &str| {
+        let mut request = task(&gateway, &repository, &[command], actions(title));
+        request["gitBranch"] = json!("trunk");
+        report(&gateway, &request).await
+    };
+    let expected = |created: bool| {
+        json!({
+            "status": "ok",
+            "result": {"url": opened["web_url"], "number": 7, "created": created},
+        })
+    };
+
+    let told = run("echo 1 > a", "First").await;
+    assert_eq!(told["actions"]["pullRequest"], expected(true), "{told:#}");
+    let first = told["taskId"].as_str().unwrap().to_owned();
+    let told = run("echo 2 > b", "Second").await;
+    assert_eq!(told["actions"]["pullRequest"], expected(false), "{told:#}");
+    let second = told["taskId"].as_str().unwrap().to_owned();
+    let told = run("echo 3 > c", "Third").await;
+    let refused = &told["actions"]["pullRequest"];
+    assert_eq!(refused["status"], "error", "{told:#}");
+    let words = refused["error"].as_str().unwrap();
+    assert!(
+        words.contains("may not open pull requests") && words.contains("403 Forbidden"),
+        "{words}"
+    );
+    assert_eq!(told["gitCommit"]["pushed"], true, "the push stands");
+
+    let place = "/api/v4/projects/acme%2Ftools%2Fapp/merge_requests";
+    let opens = |id: &str, title: &str| {
+        format!(
+            r#"{{"description":"As {id} says","source_branch":"work/one","target_branch":"trunk","title":"Draft: {title}"}}"#
+        )
+    };
+    let third = told["taskId"].as_str().unwrap();
+    let search =
+        format!("{place}?state=opened&source_branch=work%2Fone&target_branch=trunk&per_page=1");
+    let pinned = [
+        ("POST", place.to_owned(), opens(&first, "First")),
+        ("POST", place.to_owned(), opens(&second, "Second")),
+        ("GET", search, String::new()),
+        (
+            "PUT",
+            format!("{place}/7"),
+            format!(r#"{{"description":"As {second} says","title":"Draft: Second"}}"#),
+        ),
+        ("POST", place.to_owned(), opens(third, "Third")),
+    ];
+    let received = forge.received();
+    assert_eq!(received.len(), pinned.len());
+    for (one, (method, path, body)) in received.iter().zip(&pinned) {
+        assert_eq!((one.method.as_str(), &one.path), (*method, path));
+        assert_eq!(one.body, body.as_str());
+        let bearer = format!("Bearer {}", server.token);
+        assert_eq!(one.header("authorization"), bearer);
+        assert_eq!(one.header("user-agent"), "gatehouse-pull-request");
+        let json = if body.is_empty() {
+            ""
+        } else {
+            "application/json"
+        };
+        assert_eq!(one.header("content-type"), json);
+    }
+    gateway.is_clean().await;
+    gateway.has_leaked_nothing();
+}

@@ -1,10 +1,14 @@
 //! Repositories are cloned over real SSH and HTTPS, as their callers believe.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gatehouse_tests::git_server::Repository;
 use gatehouse_tests::manifest::Manifest;
 use gatehouse_tests::{Event, Gateway, GitServer};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A gateway that trusts the server and looks for its secrets in the end.
 async fn gateway(server: &GitServer) -> Gateway {
@@ -354,4 +358,151 @@ async fn what_is_larger_than_the_operator_takes_is_neither_cloned_nor_pushed() {
     assert!(error.contains("larger than the 1 MiB"), "{report:#}");
     assert_eq!(small.tip("trunk"), before);
     gateway.is_clean().await;
+}
+
+#[tokio::test]
+async fn more_submodules_and_deeper_ones_than_are_documented_are_refused() {
+    let server = GitServer::start().await;
+    let gateway = gateway(&server).await;
+    let clone = async |repository: &Repository<'_>, command: &str| {
+        let fields =
+            json!({"gitRepo": repository.ssh(), "sshKey": server.key, "gitSubmodules": true});
+        look(&gateway, fields, &[command]).await
+    };
+
+    // Each holds the one before: five levels below `level-5`, four below `level-4`.
+    let mut below = server.repository("level-0", &[("code", "deep\n")]);
+    for level in 1..=5 {
+        let repository = server.repository(&format!("level-{level}"), &[("a", "1\n")]);
+        let url = format!("../level-{}.git", level - 1);
+        let modules = format!("[submodule \"x\"]\n\tpath = x\n\turl = {url}\n");
+        repository.commit_submodule("trunk", &modules, "x", &below.tip("trunk").unwrap());
+        below = repository;
+        if level < 4 {
+            continue;
+        }
+        let (report, printed) = clone(&below, "cat x/x/x/x/code").await;
+        if level == 4 {
+            assert_eq!(
+                (&report["status"], printed.as_str()),
+                (&json!("completed"), "deep")
+            );
+        } else {
+            let error = report["error"].as_str().unwrap();
+            assert!(error.contains("nested more than 4 levels deep"), "{error}");
+        }
+    }
+
+    let library = server.repository("library", &[("code", "library\n")]);
+    let crowd = server.repository("crowd", &[("a", "1\n")]);
+    let paths: Vec<String> = (0..65).map(|number| format!("lib/{number}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let module =
+        |path: &&str| format!("[submodule \"{path}\"]\n\tpath = {path}\n\turl = ../library.git\n");
+    let modules: String = paths.iter().map(module).collect();
+    let tip = library.tip("trunk").unwrap();
+    crowd.commit_submodules("trunk", &modules, &paths, &tip);
+    let (report, _) = clone(&crowd, "true").await;
+    let error = report["error"].as_str().unwrap();
+    assert!(
+        error.contains("there are more than 64 submodules"),
+        "{error}"
+    );
+    gateway.is_clean().await;
+}
+
+/// Passes a connection on, after so many bytes of the server's only so many in a second; where it
+/// listens, and how much has come by.
+async fn slow_way(to: u16, quick: usize, a_second: usize) -> (u16, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let passed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&passed);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let server = tokio::net::TcpStream::connect(("127.0.0.1", to))
+                    .await
+                    .unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(
+                    async move { tokio::io::copy(&mut from_client, &mut to_server).await },
+                );
+                let (mut sent, mut piece) = (0, vec![0; (a_second / 10).clamp(1, 64 << 10)]);
+                while let Ok(read @ 1..) = from_server.read(&mut piece).await {
+                    if to_client.write_all(&piece[..read]).await.is_err() {
+                        break;
+                    }
+                    sent += read;
+                    counted.fetch_add(read, Ordering::Relaxed);
+                    if sent > quick {
+                        let wait = read as f64 / a_second as f64;
+                        tokio::time::sleep(Duration::from_secs_f64(wait)).await;
+                    }
+                }
+            });
+        }
+    });
+    (port, passed)
+}
+
+fn port_of(url: &str) -> u16 {
+    let place = url.split_once("://").unwrap().1.split('/').next().unwrap();
+    place.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_sends_a_byte_in_a_second_is_left_in_time_with_all_that_was_started() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("a", "1\n")]);
+    let settings = [
+        ("GATEHOUSE__GIT__CLONE_TIMEOUT", "6s"),
+        ("GATEHOUSE__GIT__ACCEPT_UNKNOWN_HOSTS", "true"),
+    ];
+    let gateway = gateway_with(&server, &settings).await;
+    for (url, credential, secret) in [
+        (repository.ssh(), "sshKey", &server.key),
+        (repository.https(), "gitToken", &server.token),
+    ] {
+        // It answers quickly at first, so that both have begun to speak.
+        let port = port_of(&url);
+        let (slow, _) = slow_way(port, 1000, 1).await;
+        let url = url.replace(&format!(":{port}"), &format!(":{slow}"));
+        let started = std::time::Instant::now();
+        let (report, _) = look(&gateway, json!({"gitRepo": url, credential: secret}), &[]).await;
+        assert_eq!(report["status"], "failed", "{report:#}");
+        let error = report["error"].as_str().unwrap();
+        assert!(error.contains("git.clone_timeout"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(60));
+        gateway.is_clean().await;
+    }
+    gateway.has_leaked_nothing();
+}
+
+#[tokio::test]
+async fn a_pack_that_grows_beyond_the_limit_is_broken_off_while_it_comes() {
+    let server = GitServer::start().await;
+    let noise: String = (0..120_000)
+        .map(|_| uuid::Uuid::new_v4().to_string())
+        .collect();
+    let large = server.repository("large", &[("noise", &noise)]);
+    let gateway = gateway_with(&server, &[("GATEHOUSE__GIT__MAX_CLONE_SIZE", "1MiB")]).await;
+    let url = large.https();
+    let port = port_of(&url);
+    let (slow, passed) = slow_way(port, 1 << 20, 100 << 10).await;
+    let url = url.replace(&format!(":{port}"), &format!(":{slow}"));
+    let fields = json!({"gitRepo": url, "gitToken": server.token});
+
+    let (report, _) = look(&gateway, fields, &[]).await;
+
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains("larger than the 1 MiB"), "{report:#}");
+    gateway.is_clean().await;
+    let passed = passed.load(Ordering::Relaxed);
+    assert!(
+        ((1 << 20)..(2 << 20)).contains(&passed),
+        "{passed} bytes had come when nobody listened any more"
+    );
 }

@@ -42,8 +42,13 @@ impl Manifest {
 
     /// The shipped plugin `pull-request`, with the server of `host` behind this API.
     pub fn pull_request(self, host: &str, kind: &str, api: &str) -> Self {
+        self.pull_request_granted(&format!("http:{api}"), host, kind, api)
+    }
+
+    /// The same where the API lies below the root of what is granted.
+    pub fn pull_request_granted(self, grant: &str, host: &str, kind: &str, api: &str) -> Self {
         let more = format!(
-            "grants = [\"http:{api}\", \"secret:gitToken\"]\nneeds_repository = true\n\
+            "grants = [\"{grant}\", \"secret:gitToken\"]\nneeds_repository = true\n\
              settings = {{ hosts = {{ \"{host}\" = {{ kind = \"{kind}\", api = \"{api}\" }} }} }}"
         );
         self.plugin(

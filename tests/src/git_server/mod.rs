@@ -222,14 +222,21 @@ impl Repository<'_> {
 
     /// Somebody else puts a submodule into a branch.
     pub fn commit_submodule(&self, branch: &str, modules: &str, path: &str, commit: &str) {
+        self.commit_submodules(branch, modules, &[path], commit);
+    }
+
+    /// The same commit at several places.
+    pub fn commit_submodules(&self, branch: &str, modules: &str, paths: &[&str], commit: &str) {
         let tree = tempfile::tempdir().expect("a temporary directory");
         let at = tree.path();
         let remote = self.path.display().to_string();
         git(at, &["clone", "--quiet", "--branch", branch, &remote, "."]);
         fs::write(at.join(".gitmodules"), modules).expect("writable");
         git(at, &["add", ".gitmodules"]);
-        let entry = format!("160000,{commit},{path}");
-        git(at, &["update-index", "--add", "--cacheinfo", &entry]);
+        for path in paths {
+            let entry = format!("160000,{commit},{path}");
+            git(at, &["update-index", "--add", "--cacheinfo", &entry]);
+        }
         git(
             at,
             &[
