@@ -206,6 +206,147 @@ fn a_value_longer_than_its_bound_is_refused_and_one_at_the_bound_is_taken() {
     );
 }
 
+/// Text of so many bytes.
+fn xs(length: usize) -> String {
+    "x".repeat(length)
+}
+
+/// So many names, each with this value.
+fn names(count: usize, value: &Value) -> Value {
+    let names = (0..count).map(|n| (format!("A{n}"), value.clone()));
+    Value::Object(names.collect())
+}
+
+/// An object of so many bytes of JSON: one that has `PAD` somewhere, filled up there.
+fn filled(length: usize, object: &Value) -> Value {
+    let text = object.to_string();
+    let room = length - (text.len() - "PAD".len());
+    serde_json::from_str(&text.replace("PAD", &xs(room))).unwrap()
+}
+
+#[test]
+fn every_other_documented_bound_holds_too() {
+    type Make = fn(usize) -> Value;
+    let bounds: [(&str, usize, Make); 23] = [
+        (
+            "anthropicOAuthToken",
+            4096,
+            |n| json!({ "anthropicOAuthToken": xs(n) }),
+        ),
+        (
+            "appendSystemPrompt",
+            100_000,
+            |n| json!({ "appendSystemPrompt": xs(n) }),
+        ),
+        (
+            "allowedTools[0]",
+            500,
+            |n| json!({ "allowedTools": [xs(n)] }),
+        ),
+        (
+            "disallowedTools",
+            200,
+            |n| json!({ "disallowedTools": vec!["Read"; n] }),
+        ),
+        (
+            "disallowedTools[0]",
+            500,
+            |n| json!({ "disallowedTools": [xs(n)] }),
+        ),
+        ("maxBudgetUsd", 1_000_000, |n| json!({ "maxBudgetUsd": n })),
+        ("model", 128, |n| json!({ "model": xs(n) })),
+        ("fallbackModel", 128, |n| json!({ "fallbackModel": xs(n) })),
+        (
+            "preExecutionCommands",
+            50,
+            |n| json!({ "preExecutionCommands": vec!["true"; n] }),
+        ),
+        (
+            "postExecutionActions.git",
+            64 << 10,
+            |n| json!({ "postExecutionActions": { "git": filled(n, &json!({ "a": "PAD" })) } }),
+        ),
+        (
+            "environmentSecrets",
+            100,
+            |n| json!({ "environmentSecrets": names(n, &json!("v")) }),
+        ),
+        ("mcpConfig", 100_000, |n| {
+            let server = json!({ "command": "x", "args": ["PAD"] });
+            json!({ "mcpConfig": filled(n, &json!({ "mcpServers": { "a": server } })) })
+        }),
+        (
+            "mcpConfig.mcpServers",
+            64,
+            |n| json!({ "mcpConfig": { "mcpServers": names(n, &json!({ "command": "x" })) } }),
+        ),
+        ("subagents", 64, |n| {
+            let agent = json!({ "frontmatter": { "description": "d" }, "content": "c" });
+            json!({ "subagents": names(n, &agent) })
+        }),
+        (
+            "slashCommands",
+            64,
+            |n| json!({ "slashCommands": names(n, &json!({ "content": "c" })) }),
+        ),
+        (
+            "gitRepo",
+            2048,
+            |n| json!({ "gitRepo": format!("https://h/{}", xs(n - 10)) }),
+        ),
+        (
+            "gitBranch",
+            255,
+            |n| json!({ "gitRepo": "https://h/r", "gitBranch": xs(n) }),
+        ),
+        (
+            "gitDepth",
+            10_000,
+            |n| json!({ "gitRepo": "https://h/r", "gitDepth": n }),
+        ),
+        (
+            "gitToken",
+            4096,
+            |n| json!({ "gitRepo": "https://h/r", "gitToken": xs(n) }),
+        ),
+        (
+            "outputSchema",
+            100_000,
+            |n| json!({ "outputSchema": filled(n, &json!({ "description": "PAD" })) }),
+        ),
+        ("labels", 32, |n| json!({ "labels": names(n, &json!("v")) })),
+        (
+            "labels.team",
+            128,
+            |n| json!({ "labels": { "team": xs(n) } }),
+        ),
+        ("metadata", 16, |n| {
+            let deep = (1..n).fold(json!({}), |inner, _| json!({ "a": inner }));
+            json!({ "metadata": deep })
+        }),
+    ];
+    let refused = |fields: Value, mode, field: &str| {
+        let refusal = check(with(fields), mode).unwrap_err();
+        let found = (refusal.code.as_str(), refusal.field.as_deref());
+        assert_eq!(found, ("out-of-range", Some(field)), "{refusal:?}");
+    };
+    for (field, bound, make) in bounds {
+        let taken = check(with(make(bound)), Mode::Sync);
+        assert!(taken.is_ok(), "{field}: {:?}", taken.unwrap_err());
+        refused(make(bound + 1), Mode::Sync, field);
+    }
+    let url = |length: usize| format!("https://h/{}", xs(length - 10));
+    let fields = |url: String, id: String| json!({ "callbackUrl": url, "taskId": id });
+    assert!(check(with(fields(url(2048), xs(128))), Mode::Async).is_ok());
+    refused(fields(url(2049), xs(128)), Mode::Async, "callbackUrl");
+    refused(fields(url(2048), xs(129)), Mode::Async, "taskId");
+    let many = json!({ "requiredMcpServers": vec!["a"; 65] });
+    refused(many, Mode::Sync, "requiredMcpServers");
+    let key = KEY.to_owned() + &"\n".repeat(16 << 10);
+    let key = json!({ "gitRepo": "git@h:r", "sshKey": key });
+    refused(key, Mode::Sync, "sshKey");
+}
+
 #[test]
 fn bytes_that_are_no_text_are_no_json() {
     let refusal = admission(&[])

@@ -59,6 +59,8 @@ pub(super) fn read(query: &str) -> Result<ListQuery, Problem> {
                     .filter(|limit| (1..=MAX_LIMIT).contains(limit))
                     .ok_or_else(|| refused(format!("limit must be 1 to {MAX_LIMIT}")))?;
             }
+            // The first page, of whoever goes on with what the page before said.
+            "cursor" if value.is_empty() => {}
             "cursor" if ListQuery::takes_cursor(&value) => list.cursor = Some(value.into_owned()),
             "cursor" => return Err(refused("cursor must be the next of the page before")),
             _ => return Err(refused(format!("the parameters are {PARAMETERS}"))),
@@ -119,6 +121,7 @@ mod tests {
         assert_eq!(list.limit, 7);
         assert_eq!(list.cursor.as_deref(), Some("2026-01-02"));
         assert_eq!(read("").unwrap().limit, DEFAULT_LIMIT);
+        assert_eq!(read("cursor=&limit=7").unwrap().cursor, None);
     }
 
     #[test]
