@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
-use gatehouse_tests::manifest::Manifest;
+use gatehouse_tests::manifest::{Manifest, shipped};
 use gatehouse_tests::{Gateway, eventually};
 use serde_json::json;
 
@@ -154,4 +154,37 @@ async fn an_agent_gets_no_answer_from_the_gateways_own_api() {
         curl(65534).status.success(),
         "callers of other users are answered"
     );
+}
+
+#[tokio::test]
+async fn what_the_agent_left_running_changes_no_file_while_actions_read_it() {
+    let write = "setsid sh -c 'while :; do echo more >> ticks.txt; done' >/dev/null 2>&1 & sleep 1";
+    let upload = |name: &str, manifest: Manifest| {
+        let grants = r#"grants = ["workspace", "artifacts"]"#;
+        manifest.plugin(name, "post-execution", shipped("upload-files"), grants)
+    };
+    let manifest = Manifest::empty().guest("reports-outcome", "post-execution");
+    let manifest = upload("later", upload("sooner", manifest));
+    let gateway = Gateway::with()
+        .plugins(&manifest)
+        .turns(json!([
+            {"tools": [{"name": "Bash", "input": {"command": write}}]},
+            {"text": "done"},
+        ]))
+        .env("GATEHOUSE__JOB__MAX_ARTIFACT_SIZE", "1GiB")
+        .start()
+        .await;
+    let upload = |prefix: &str| json!({"globPatterns": ["ticks.txt"], "gcsPrefix": prefix});
+    let more = json!({
+        "permissionMode": "bypassPermissions",
+        "postExecutionActions": {"sooner": upload("sooner/"), "later": upload("later/")},
+    });
+
+    let (report, _) = gateway.ends(&gateway.request_with("write", more)).await;
+
+    assert_eq!(report["status"], "completed", "{report:#}");
+    let files = report["uploadedFiles"].as_array().unwrap();
+    assert_eq!(files.len(), 2, "{report:#}");
+    assert!(files[0]["sizeBytes"].as_u64().unwrap() > 0);
+    assert_eq!(files[0]["sha256"], files[1]["sha256"], "{report:#}");
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const OPEN: &str = "/tmp/gatehouse-tests";
 
 /// What an agent may do to its repository; `MARK` is a program that leaves a mark.
-const TRICKS: [(&str, &str); 19] = [
+const TRICKS: [(&str, &str); 20] = [
     (
         "hooks",
         "for h in pre-commit prepare-commit-msg commit-msg post-commit post-checkout post-index-change reference-transaction pre-push post-rewrite pre-rebase; do printf '#!/bin/sh\\nMARK '$h'\\nexit 0\\n' > .git/hooks/$h; chmod +x .git/hooks/$h; done 2>/dev/null || { mkdir .git/hooks && for h in pre-commit post-commit post-index-change reference-transaction pre-push; do printf '#!/bin/sh\\nMARK '$h'\\n' > .git/hooks/$h; chmod +x .git/hooks/$h; done; }",
@@ -73,6 +73,10 @@ const TRICKS: [(&str, &str); 19] = [
         "echo '* filter=x' > $TMPDIR/attributes && git config core.attributesFile $TMPDIR/attributes && git config filter.x.clean 'MARK attributes; cat'",
     ),
     (
+        "startup",
+        "mkdir -p $HOME/.config/git $HOME/.ssh $HOME/.claude .claude && for f in $HOME/.bashrc $HOME/.profile $HOME/.bash_profile $HOME/.zshenv $HOME/.bash_env; do echo 'MARK startup' > $f; done && printf '[core]\n\tfsmonitor = MARK xdg\n\tsshCommand = MARK xdg\n' > $HOME/.config/git/config && printf 'Match exec \"MARK ssh\"\nProxyCommand MARK ssh\n' > $HOME/.ssh/config && echo '{\"hooks\": {\"SessionStart\": [{\"hooks\": [{\"type\": \"command\", \"command\": \"MARK settings\"}]}]}}' | tee $HOME/.claude/settings.json > .claude/settings.json && echo '{\"mcpServers\": {\"x\": {\"command\": \"MARK\", \"args\": [\"mcp\"]}}}' > .mcp.json",
+    ),
+    (
         "home",
         "printf '[core]\\n\\tfsmonitor = MARK home\\n\\thooksPath = /nonexistent\\n\\tsshCommand = MARK home\\n' > $HOME/.gitconfig",
     ),
@@ -111,7 +115,9 @@ async fn no_trick_of_a_repository_runs_outside_the_agents_isolation() {
                 json!({
                     "gitRepo": repository.ssh(), "sshKey": server.key,
                     "preExecutionCommands": ["id -u", trick.replace("MARK", mark), "echo 2 > a; true"],
-                    "postExecutionActions": {"git": {"commit": true, "push": true}},
+                    "postExecutionActions": {
+                        "git": {"commit": true, "push": true}, "uploadFiles": {"globPatterns": ["*"]},
+                    },
                 }),
             );
             let events = gateway.run(&request).await.rest().await;
@@ -152,7 +158,15 @@ async fn no_trick_of_a_repository_runs_outside_the_agents_isolation() {
         left.contains("pre-commit") && left.contains("clean"),
         "{left}"
     );
-    for never in ["pre-push", "credential", "pushurl", "receivepack"] {
+    for never in [
+        "pre-push",
+        "credential",
+        "pushurl",
+        "receivepack",
+        "startup",
+        "ssh",
+        "mcp",
+    ] {
         assert!(!left.contains(never), "{left}");
     }
     assert_eq!(std::fs::read("/etc/passwd").unwrap(), passwd);

@@ -385,6 +385,30 @@ async fn only_the_files_that_were_named_are_committed() {
 }
 
 #[tokio::test]
+async fn a_file_of_secrets_is_not_committed_even_where_it_is_named() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("a", "1\n")]);
+    let gateway = gateway(&server).await;
+    for files in [json!([".env", "a"]), json!(["."]), json!([":(top).env"])] {
+        let git = json!({"commit": true, "push": true, "files": files});
+        let commands = ["echo more >> a; rm .git/info/exclude"];
+        let mut request = request(&gateway, &repository, &commands, git);
+        request["environmentSecrets"] = json!({"PORT": "8081"});
+        request["envFile"] = json!("workspace");
+
+        let report = run(&gateway, &request).await;
+
+        assert_eq!(report["status"], "completed", "{report:#}");
+        assert_eq!(
+            repository.file("trunk", ".env"),
+            None,
+            "{files}: {report:#}"
+        );
+    }
+    assert!(repository.file("trunk", "a").unwrap().contains("more"));
+}
+
+#[tokio::test]
 async fn a_task_full_of_secrets_leaves_none_of_them_anywhere() {
     let server = GitServer::start().await;
     let repository = server.repository("app", &[("a", "1\n")]);

@@ -506,3 +506,59 @@ async fn a_pack_that_grows_beyond_the_limit_is_broken_off_while_it_comes() {
         "{passed} bytes had come when nobody listened any more"
     );
 }
+
+#[tokio::test]
+async fn a_token_stands_nowhere_where_the_agent_could_find_it() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("a", "1\n")]);
+    let gateway = gateway(&server).await;
+    let fields = json!({"gitRepo": repository.https(), "gitToken": server.token});
+    // What is secret is taken out of the output, so it would show as such.
+    let everything = "git config --list --show-origin; git remote -v; env; cat .git/config; \
+                      find .git $HOME $TMPDIR -type f -exec cat {} +; cat /proc/self/environ; \
+                      git credential fill < /dev/null; echo looked";
+
+    let (report, printed) = look(&gateway, fields, &[everything]).await;
+
+    assert_eq!(report["status"], "completed", "{report:#}");
+    assert!(
+        printed.contains("remote.origin.url") && printed.ends_with("looked"),
+        "{printed}"
+    );
+    assert!(!printed.contains("[REDACTED]"), "{printed}");
+    gateway.is_clean().await;
+    gateway.has_leaked_nothing();
+}
+
+#[tokio::test]
+async fn a_job_that_is_killed_over_a_repository_leaves_no_credential_behind() {
+    let server = GitServer::start().await;
+    let repository = server.repository("app", &[("a", "1\n")]);
+    let mut gateway = gateway(&server).await;
+    for together in [false, true] {
+        let request = gateway.request_with(
+            "wait",
+            json!({
+                "gitRepo": repository.ssh(), "sshKey": server.key, "gitToken": server.token,
+                "environmentSecrets": {"TOKEN": gateway.canaries.environment_secret},
+                "envFile": "workspace", "callbackUrl": "http://127.0.0.1:59998/",
+                "preExecutionCommands": ["cat .env > copy; sleep 600"],
+            }),
+        );
+        let id = gateway.run_async(&request).await;
+        gateway.process_named("sleep 600").await;
+        let job = gateway.process_named("run-job").await;
+        if together {
+            gateway.kill().await;
+        }
+        job.kill();
+        if together {
+            gateway.start_again().await;
+        }
+
+        let record = gateway.ended(&id).await;
+        assert_eq!(record["reason"], "lost", "{record:#}");
+        gateway.is_clean().await;
+        gateway.has_leaked_nothing();
+    }
+}

@@ -223,3 +223,24 @@ async fn a_page_looks_at_a_thousand_records_at_most_and_names_where_to_go_on() {
     let page = tasks.list(&query).await.unwrap();
     assert_eq!(page.tasks.len(), 1);
 }
+
+#[tokio::test]
+async fn a_page_looks_at_a_hundred_days_at_most_and_names_where_to_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let tasks = Tasks::new(bucket(&directory));
+    let now = Timestamp::now();
+    add(&tasks, "old", |record| {
+        record.created_at = now - (150 * 24).hours();
+    })
+    .await;
+    let mut query = ListQuery {
+        limit: 200,
+        ..ListQuery::default()
+    };
+    let page = tasks.list(&query).await.unwrap();
+    assert!(page.tasks.is_empty());
+    query.cursor = Some(page.next.unwrap());
+    let page = tasks.list(&query).await.unwrap();
+    assert_eq!(page.tasks[0].task_id.to_string(), "old");
+    assert_eq!(page.next, None);
+}
