@@ -210,3 +210,45 @@ async fn a_command_before_the_agent_that_fails_ends_the_task_with_its_number_and
     );
     assert!(gateway.model_requests().is_empty());
 }
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_ends_the_task_with_its_number_and_its_tree() {
+    let gateway = Gateway::with()
+        .env("GATEHOUSE__JOB__PRE_COMMAND_TIMEOUT", "2s")
+        .start()
+        .await;
+    let commands = json!({"preExecutionCommands": ["echo quick", "sleep 600 & sleep 600; true"]});
+    let (report, _) = ends(&gateway, gateway.request_with("hello", commands)).await;
+    assert_eq!(
+        (&report["status"], &report["reason"]),
+        (&json!("failed"), &json!("setup")),
+        "{report:#}"
+    );
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains("command 2"), "{error}");
+    assert!(gateway.model_requests().is_empty());
+    gateway.is_clean().await;
+}
+
+#[tokio::test]
+async fn files_of_the_agents_processes_are_bounded_in_number_and_size() {
+    let gateway = Gateway::with()
+        .env("GATEHOUSE__ISOLATION__MAX_OPEN_FILES", "200")
+        .env("GATEHOUSE__ISOLATION__MAX_FILE_SIZE", "1MiB")
+        .start()
+        .await;
+    let commands = json!({"preExecutionCommands": [
+        "ulimit -n; ulimit -Hn; ulimit -c",
+        "(head -c 3000000 /dev/zero > big) 2>/dev/null; stat -c %s big",
+    ]});
+    let (report, events) = ends(&gateway, gateway.request_with("hello", commands)).await;
+    assert_eq!(report["status"], "completed", "{report:#}");
+    let printed: Vec<String> = events
+        .iter()
+        .filter(|event| event.id.is_some())
+        .map(gatehouse_tests::Event::json)
+        .filter(|line| line["stream"] == "stdout")
+        .map(|line| line["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(printed, ["200", "200", "0", "1048576"]);
+}

@@ -77,3 +77,33 @@ fn named_branch(members: &Members, settings: &Settings) -> Result<Option<Templat
 }
 
 pub(crate) const PROTECTED: &str = "branch: is protected here and never pushed to; name another, or none, and a new branch is pushed";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn texts_and_lists_end_at_their_documented_bounds() {
+        let taken = |options: Value| {
+            let settings = Settings::read("{}")?;
+            Options::read(&options.to_string(), &settings).map(|_| ())
+        };
+        let x = |length: usize| "x".repeat(length);
+        for (name, at, above) in [
+            (
+                "commitMessage",
+                json!(x(64 << 10)),
+                json!(x((64 << 10) + 1)),
+            ),
+            ("branch", json!(x(244)), json!(x(245))),
+            ("files", json!(vec!["a"; 1000]), json!(vec!["a"; 1001])),
+            ("files", json!([x(4096)]), json!([x(4097)])),
+        ] {
+            assert_eq!(taken(json!({ name: at })), Ok(()), "{name}");
+            let refused = taken(json!({ name: above })).err().unwrap_or_default();
+            assert!(refused.starts_with(name), "{name}: {refused:?}");
+        }
+    }
+}

@@ -45,3 +45,21 @@ impl Options {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn texts_end_at_their_documented_bounds() {
+        let taken = |options: Value| Options::read(&options.to_string()).map(|_| ());
+        for (name, most) in [("title", 1024), ("body", 60_000), ("base", 244)] {
+            let of = |length: usize| json!({ name: "x".repeat(length) });
+            assert_eq!(taken(of(most)), Ok(()), "{name}");
+            let refused = taken(of(most + 1)).err().unwrap_or_default();
+            assert!(refused.starts_with(name), "{name}: {refused:?}");
+        }
+    }
+}
