@@ -18,8 +18,9 @@ use crate::isolation::{Isolation, IsolationError};
 use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
 use crate::outbound::{Forbidden, Outbound};
 use crate::plugin::Plugins;
+use crate::secret_file::{self, SecretError};
 use crate::task::{TaskError, TaskId, Tasks, keep_removing_old_claims};
-use crate::webhook::{self, Courier, SecretError};
+use crate::webhook::Courier;
 
 /// All parts of a running gateway.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub struct App {
     /// Checks requests.
     pub admission: Admission,
     /// The active set.
-    pub plugins: Plugins,
+    pub plugins: Arc<Plugins>,
     /// Starts jobs.
     pub dispatcher: Arc<Dispatcher>,
     /// Delivers reports.
@@ -63,7 +64,7 @@ pub enum BuildError {
     /// The local key.
     #[error(transparent)]
     Key(#[from] EnvelopeError),
-    /// The webhook's secret.
+    /// The webhook's secret or the operator's key.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// What separates agents.
@@ -85,7 +86,7 @@ impl App {
         exe: PathBuf,
         job_env: BTreeMap<String, String>,
     ) -> Result<Arc<Self>, BuildError> {
-        config.webhook.secret = webhook::secrets(&config)?;
+        make_secrets(&mut config)?;
         let config = Arc::new(config);
         let isolation = Isolation::detect(&config)?;
         let outbound = Outbound::new(&config)?;
@@ -96,7 +97,7 @@ impl App {
             DirectoryBucket::open(config.data_dir.join("bucket")).map_err(BuildError::Storage)?,
         );
         let tasks = Tasks::new(Arc::clone(&bucket));
-        let plugins = Plugins::load(&config, Arc::clone(&bucket)).await;
+        let plugins = Arc::new(Plugins::load(&config, Arc::clone(&bucket)).await);
 
         let courier = Courier::start(&config, Arc::clone(&bucket), outbound.clone());
         let launcher = Arc::new(LocalLauncher::new(&config, exe, job_env, isolation.clone()));
@@ -121,6 +122,7 @@ impl App {
         }
         tokio::spawn(end_abandoned(Arc::clone(&dispatcher), abandoned));
         let stopping = CancellationToken::new();
+        plugins.keep_current(Arc::clone(&bucket), &stopping);
         tokio::spawn({
             let (tasks, stopping) = (tasks.clone(), stopping.clone());
             stopping.run_until_cancelled_owned(keep_removing_old_claims(tasks))
@@ -152,6 +154,21 @@ impl App {
     }
 }
 
+/// What the operator did not configure is made once and kept.
+fn make_secrets(config: &mut Config) -> Result<(), SecretError> {
+    let keys = config.data_dir.join("keys");
+    if config.webhook.secret.is_empty() {
+        let made = "made a webhook secret: receivers verify with its text";
+        let secret = secret_file::kept(&keys.join("webhook.secret"), made)?;
+        config.webhook.secret = vec![secret];
+    }
+    if config.auth.admin_key.is_none() {
+        let made = "made an operator's key: `gatehouse plugin` finds it here";
+        config.auth.admin_key = Some(secret_file::kept(&keys.join(ADMIN_KEY), made)?);
+    }
+    Ok(())
+}
+
 fn local_key(config: &Config) -> Result<LocalKey, EnvelopeError> {
     let path = &config.envelope.local_key;
     let (key, made) = LocalKey::load_or_create(path)?;
@@ -160,6 +177,9 @@ fn local_key(config: &Config) -> Result<LocalKey, EnvelopeError> {
     }
     Ok(key)
 }
+
+/// The operator's key, below `keys/` of the data directory.
+pub const ADMIN_KEY: &str = "admin.key";
 
 /// Ends tasks that nobody follows any more.
 async fn end_abandoned(dispatcher: Arc<Dispatcher>, mut abandoned: UnboundedReceiver<TaskId>) {

@@ -18,6 +18,7 @@ pub mod launch;
 pub mod outbound;
 pub mod plugin;
 pub mod redact;
+pub mod secret_file;
 pub mod task;
 pub mod telemetry;
 pub mod wasm;

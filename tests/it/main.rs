@@ -33,5 +33,6 @@ mod requests;
 mod secrets;
 mod settings;
 mod streams;
+mod swaps;
 mod upstream;
 mod webhooks;

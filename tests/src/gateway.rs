@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::signal::Signal;
 use scripted_model::{Options, Recorded, Scenarios, ScriptedModel};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -253,6 +254,26 @@ impl Gateway {
         .await;
     }
 
+    /// Bytes of memory that the gateway's process holds.
+    pub fn memory(&self) -> u64 {
+        let pid = self.process.id().expect("it runs");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().split(' ').next());
+        1024 * kilobytes
+            .and_then(|text| text.parse::<u64>().ok())
+            .expect("a number")
+    }
+
+    /// The key that the gateway made for its operator.
+    pub fn admin_key(&self) -> String {
+        let path = self.data().join("keys/admin.key");
+        fs::read_to_string(path)
+            .expect("it was made")
+            .trim()
+            .to_owned()
+    }
+
     /// SIGKILL to the gateway, and only to it.
     pub async fn kill(&mut self) {
         self.process.start_kill().expect("it runs");
@@ -267,11 +288,20 @@ impl Gateway {
 
     /// SIGTERM, and waits for its end.
     pub async fn stop(&mut self) -> std::process::ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.process.wait().await.expect("it ends")
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = self.process.id() {
             let pid = nix::unistd::Pid::from_raw(pid as i32);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = nix::sys::signal::kill(pid, signal);
         }
-        self.process.wait().await.expect("it ends")
     }
 
     /// No canary in any byte that was produced: data, logs, workspaces.

@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod git_ssh;
 mod guard;
+mod plugin;
 mod run;
 mod run_job;
 mod serve;
@@ -60,6 +61,8 @@ enum Command {
     },
     /// Send a request to a running gateway and show what happens
     Run(run::Options),
+    /// See and change the plugins of a running gateway
+    Plugin(plugin::Options),
     /// Run one task; the gateway starts this with TASK_ID set
     RunJob {
         /// The task
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Config { json } => config::run(&sources, json),
         Command::Doctor { json } => with_runtime(doctor::run(&sources, json)),
         Command::Run(options) => with_runtime(run::run(options, &sources.environment)),
+        Command::Plugin(options) => with_runtime(plugin::run(options, &sources)),
         Command::Serve { listen } => {
             let mut sources = sources;
             sources

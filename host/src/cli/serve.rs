@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -13,6 +13,7 @@ use crate::admission;
 use crate::app::App;
 use crate::config::{Config, Sources, job_environment};
 use crate::http;
+use crate::plugin::Asked;
 
 pub(super) async fn run(config: Config, sources: &Sources) -> ExitCode {
     match serve(config, sources).await {
@@ -34,6 +35,7 @@ async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
     }
     let stop = CancellationToken::new();
     tokio::spawn(stop_at_signal(stop.clone())?);
+    let hangup = signal(SignalKind::hangup())?;
     let listener = TcpListener::bind(config.server.listen)
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen))?;
@@ -43,6 +45,7 @@ async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
     info!(%address, "listening");
     // For scripts that start the gateway on port 0; whoever closed stdout does not want to know.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
+    tokio::spawn(reload_at(hangup, Arc::clone(&app), stop.clone()));
     http::serve(Arc::clone(&app), listener, stop).await;
     app.stop().await;
     Ok(())
@@ -60,4 +63,22 @@ fn stop_at_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output
         info!("told to stop; jobs run on and the next start takes them up");
         stop.cancel();
     })
+}
+
+/// Loads the manifest at each SIGHUP.
+async fn reload_at(mut hangup: Signal, app: Arc<App>, stop: CancellationToken) {
+    while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
+        let asked = Asked {
+            by: "signal",
+            seen: None,
+        };
+        match app.plugins.reload(&asked).await {
+            Ok(changed) => info!(
+                revision = changed.revision,
+                changed = changed.change.is_some(),
+                "read the manifest again"
+            ),
+            Err(error) => error!(%error, "the manifest's plugins cannot be used"),
+        }
+    }
 }

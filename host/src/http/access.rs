@@ -1,8 +1,10 @@
-//! Who may call: nobody is asked, or everybody shows one of the API keys.
+//! Who may call: nobody is asked, or everybody shows one of the API keys. What changes the gateway
+//! itself is for whoever shows the operator's key, which is good for everything else, too.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::problem::{Problem, UNAUTHORIZED};
+use super::problem::{OPERATORS_ONLY, Problem, UNAUTHORIZED};
 use crate::app::App;
 
 /// Who calls.
@@ -29,7 +31,11 @@ pub(super) async fn ask_for_key(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match identify(&app.config.auth.api_keys, request.headers()) {
+    let operator = is_operator(&app, request.headers()).then(|| Caller {
+        name: OPERATOR.to_owned(),
+        scope: OPERATOR.to_owned(),
+    });
+    match operator.or_else(|| identify(&app.config.auth.api_keys, request.headers())) {
         Some(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -39,6 +45,40 @@ pub(super) async fn ask_for_key(
             Problem::new(UNAUTHORIZED, error).into_response()
         }
     }
+}
+
+/// The operator's name in records.
+const OPERATOR: &str = "operator";
+
+/// Whoever shows the operator's key; everybody else is refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operator;
+
+impl Operator {
+    /// For the record of what was changed.
+    pub(super) fn name(self) -> &'static str {
+        OPERATOR
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        if is_operator(app, &parts.headers) {
+            return Ok(Self);
+        }
+        let error = "This is for operators: show auth.admin_key as \"Authorization: Bearer …\"";
+        Err(Problem::new(OPERATORS_ONLY, error))
+    }
+}
+
+fn is_operator(app: &App, headers: &HeaderMap) -> bool {
+    let (Some(key), Some(shown)) = (&app.config.auth.admin_key, shown_key(headers)) else {
+        return false;
+    };
+    let (key, shown) = (Sha256::digest(key.expose_secret()), Sha256::digest(shown));
+    key.as_slice().ct_eq(shown.as_slice()).into()
 }
 
 /// None where a key is asked for and none that fits was shown.

@@ -2,6 +2,7 @@
 //! aside; nothing here changes what is active.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,31 +11,41 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::live::same_of;
 use super::loaded::{Counters, LoadedPlugin, Pin};
 use super::manifest::Entry;
-use super::{Grants, PluginError, StandingAction};
+use super::{Grants, PluginError, PluginSet, StandingAction};
 use crate::bucket::{Bucket, BucketError, Durability, When};
-use crate::wasm::{Cache, Call, CallOutcome, Component, Engine, LoadError, Terms};
+use crate::config;
+use crate::wasm::{Cache, Call, CallOutcome, Component, Engine, EngineError, LoadError, Terms};
 
 /// Errors of a settings check that are told at once.
 const MISTAKES: usize = 5;
 
 /// What is needed to load a plugin.
+#[derive(Debug)]
 pub(super) struct Loader {
-    pub(super) engine: Engine,
-    pub(super) cache: Option<Cache>,
-    pub(super) bucket: Arc<dyn Bucket>,
-    pub(super) max_component_size: u64,
+    engine: Engine,
+    cache: Option<Cache>,
+    bucket: Arc<dyn Bucket>,
+    max_component_size: u64,
 }
 
 /// A set as it is kept in the bucket.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SetPin {
+pub(super) struct Pins {
     pub(super) plugins: Vec<Pin>,
 }
 
-impl SetPin {
+impl Pins {
+    /// What a set consists of.
+    pub(super) fn of(plugins: &[Arc<LoadedPlugin>]) -> Self {
+        Self {
+            plugins: plugins.iter().map(|plugin| plugin.pin.clone()).collect(),
+        }
+    }
+
     /// The canonical text, and the revision: the first 16 hex digits of its SHA-256.
     pub(super) fn canonical(&self) -> Result<(String, String), serde_json::Error> {
         let text = sorted(serde_json::to_value(self)?).to_string();
@@ -71,8 +82,26 @@ fn set_name(revision: &str) -> String {
 }
 
 impl Loader {
-    /// Loads one plugin of a manifest and keeps its component in the bucket.
-    pub(super) async fn load_file(&self, entry: &Entry) -> Result<LoadedPlugin, PluginError> {
+    pub(super) fn new(
+        settings: &config::Plugins,
+        data_dir: &Path,
+        bucket: Arc<dyn Bucket>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            engine: Engine::new(settings.max_instances)?,
+            cache: Cache::open(data_dir),
+            bucket,
+            max_component_size: settings.max_component_size,
+        })
+    }
+
+    /// Loads one plugin of a manifest and keeps its component in the bucket; takes it from `before`
+    /// where it is the same.
+    pub(super) async fn load_file(
+        &self,
+        entry: &Entry,
+        before: Option<&PluginSet>,
+    ) -> Result<Arc<LoadedPlugin>, PluginError> {
         let failed = |error: LoadError| load_error(&entry.name, error);
         let bytes = self.read(entry).await.map_err(failed)?;
         let digest = hex::encode(Sha256::digest(&bytes));
@@ -86,12 +115,14 @@ impl Loader {
                 format!("the component's SHA-256 is {digest}, not the one that the manifest pins"),
             )));
         }
-        let plugin = self
-            .check(Pin::new(entry, digest.clone()), bytes.clone())
-            .await?;
+        let pin = Pin::new(entry, digest.clone());
+        if let Some(same) = same_of(before, &pin) {
+            return Ok(same.clone());
+        }
+        let plugin = self.check(pin, bytes.clone()).await?;
         self.keep(&component_name(&digest), Bytes::from_owner(bytes))
             .await?;
-        Ok(plugin)
+        Ok(Arc::new(plugin))
     }
 
     async fn read(&self, entry: &Entry) -> Result<Arc<[u8]>, LoadError> {
@@ -168,27 +199,17 @@ impl Loader {
         }
     }
 
-    /// Keeps a set and names it as the active one.
-    pub(super) async fn publish(&self, text: String, revision: &str) -> Result<(), BucketError> {
-        self.keep(&set_name(revision), Bytes::from(text)).await?;
-        let active = serde_json::json!({ "revision": revision, "at": Timestamp::now() });
-        let active = Bytes::from(active.to_string());
-        self.bucket
-            .put(
-                "plugins/active.json",
-                active,
-                When::Always,
-                Durability::Synced,
-            )
-            .await?;
-        Ok(())
+    /// Keeps a set, so that jobs and other gateways find it by its revision.
+    pub(super) async fn keep_set(&self, pins: &Pins) -> Result<(), BucketError> {
+        let (text, revision) = pins.canonical().map_err(|error| BucketError::Io {
+            name: "plugins/sets".to_owned(),
+            source: error.into(),
+        })?;
+        self.keep(&set_name(&revision), Bytes::from(text)).await
     }
 
-    /// Loads a revision from the bucket. Everything is checked against its digest.
-    pub(super) async fn load_pinned(
-        &self,
-        revision: &str,
-    ) -> Result<Vec<LoadedPlugin>, PluginError> {
+    /// What a revision in the bucket consists of.
+    pub(super) async fn pins(&self, revision: &str) -> Result<Pins, PluginError> {
         let missing = || PluginError::Missing(revision.to_owned());
         if revision.len() != 16 || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(missing());
@@ -203,28 +224,42 @@ impl Loader {
                 "plugin set `{revision}` in the bucket is not what its name says"
             )));
         }
-        let set: SetPin = serde_json::from_slice(&set.data).map_err(|error| {
+        serde_json::from_slice(&set.data).map_err(|error| {
             PluginError::Manifest(format!("plugin set `{revision}` cannot be read: {error}"))
-        })?;
+        })
+    }
+
+    /// Loads a set from the bucket, but for what `before` has of it. Everything is checked against its
+    /// digest.
+    pub(super) async fn load_pins(
+        &self,
+        pins: &Pins,
+        before: Option<&PluginSet>,
+    ) -> Result<Vec<Arc<LoadedPlugin>>, PluginError> {
         // One component may serve several entries with different settings.
-        let mut components: HashMap<String, Arc<[u8]>> = HashMap::new();
+        let mut components: HashMap<&str, Arc<[u8]>> = HashMap::new();
         let mut plugins = Vec::new();
-        for pin in set.plugins {
-            let bytes = match components.get(&pin.digest) {
+        for pin in &pins.plugins {
+            if let Some(same) = same_of(before, pin) {
+                plugins.push(same.clone());
+                continue;
+            }
+            let bytes = match components.get(&*pin.digest) {
                 Some(bytes) => bytes.clone(),
                 None => {
                     let object = self.bucket.get(&component_name(&pin.digest)).await?;
+                    let missing = || PluginError::Missing(format!("component {}", pin.digest));
                     let bytes: Arc<[u8]> = object.ok_or_else(missing)?.data.as_ref().into();
                     if hex::encode(Sha256::digest(&bytes)) != pin.digest {
                         let message = "the component in the bucket is not what its name says";
                         let error = LoadError::new("plugin-digest-mismatch", message);
                         return Err(load_error(&pin.name, error));
                     }
-                    components.insert(pin.digest.clone(), bytes.clone());
+                    components.insert(&pin.digest, bytes.clone());
                     bytes
                 }
             };
-            plugins.push(self.check(pin, bytes).await?);
+            plugins.push(Arc::new(self.check(pin.clone(), bytes).await?));
         }
         Ok(plugins)
     }
@@ -342,7 +377,7 @@ mod tests {
                 "grants":[],"mode":"enforce","onError":"deny",
                 "limits":{{"memory":1,"timeMs":1,"output":1}}}}]}}"#
             );
-            serde_json::from_str::<SetPin>(&text)
+            serde_json::from_str::<Pins>(&text)
                 .unwrap()
                 .canonical()
                 .unwrap()

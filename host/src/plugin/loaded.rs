@@ -122,10 +122,10 @@ impl LoadedPlugin {
     }
 
     /// A line of `GET /plugins`.
-    pub(super) fn status(&self, state: &str) -> Value {
+    pub(super) fn status(&self, state: &str) -> Map<String, Value> {
         let pin = &self.pin;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        json!({
+        let line = json!({
             "name": pin.name,
             "world": pin.world,
             "mode": pin.mode,
@@ -142,20 +142,36 @@ impl LoadedPlugin {
             "denials": count(&self.counters.denials),
             "traps": count(&self.counters.traps),
             "since": self.since,
-        })
+        });
+        members(line)
+    }
+}
+
+fn members(line: Value) -> Map<String, Value> {
+    match line {
+        Value::Object(members) => members,
+        _ => Map::new(),
     }
 }
 
 /// A line of `GET /plugins` for a plugin that could not be loaded.
-pub(super) fn failed_status(name: &str, entry: Option<&Entry>, code: &str, message: &str) -> Value {
-    let mut status = json!({ "name": name, "state": "failed", "code": code, "error": message });
-    if let (Some(entry), Some(status)) = (entry, status.as_object_mut()) {
-        status.insert("world".to_owned(), json!(entry.world));
-        status.insert("mode".to_owned(), json!(entry.mode));
-        status.insert("onError".to_owned(), json!(entry.on_error));
-        status.insert("settings".to_owned(), json!(entry.settings));
-        status.insert("grants".to_owned(), json!(entry.grants.words()));
-        status.insert("limits".to_owned(), json!(PinLimits::new(&entry.limits)));
+pub(super) fn failed_status(
+    name: &str,
+    entry: Option<&Entry>,
+    code: &str,
+    message: &str,
+) -> Map<String, Value> {
+    let mut line =
+        members(json!({ "name": name, "state": "failed", "code": code, "error": message }));
+    if let Some(entry) = entry {
+        line.extend(members(json!({
+            "world": entry.world,
+            "mode": entry.mode,
+            "onError": entry.on_error,
+            "settings": entry.settings,
+            "grants": entry.grants.words(),
+            "limits": PinLimits::new(&entry.limits),
+        })));
     }
-    status
+    line
 }

@@ -22,12 +22,14 @@ const PLUGINS: usize = 64;
 /// Whether a plugin's word counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Enforcement {
+pub enum Enforcement {
     /// It counts.
     #[default]
     Enforce,
     /// It runs and is logged, and changes nothing.
     Monitor,
+    /// It is loaded and not asked.
+    Off,
 }
 
 impl Enforcement {
@@ -35,6 +37,7 @@ impl Enforcement {
         match self {
             Self::Enforce => "enforce",
             Self::Monitor => "monitor",
+            Self::Off => "off",
         }
     }
 }
@@ -289,11 +292,15 @@ fn needs_repository(entry: &EntryText) -> Result<bool, LoadError> {
 
 fn mode(world: World, mode: Enforcement) -> Result<Enforcement, LoadError> {
     if world == World::PostExecution && mode == Enforcement::Monitor {
-        return Err(mistake(
-            "a post-execution plugin acts when it runs, so it has no mode `monitor`: leave it out",
-        ));
+        return Err(no_monitor());
     }
     Ok(mode)
+}
+
+pub(super) fn no_monitor() -> LoadError {
+    mistake(
+        "a post-execution plugin acts when it runs, so it has no mode `monitor`: use `enforce` or `off`",
+    )
 }
 
 fn json_table(place: &str, table: &toml::Table) -> Result<Map<String, Value>, LoadError> {

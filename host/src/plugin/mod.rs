@@ -1,8 +1,10 @@
 //! Plugins as the rest of the gateway sees them: the manifest, one immutable [`PluginSet`], what a
 //! call decided, and the log of decisions.
 //!
-//! `manifest` reads what the operator wrote, `load` makes [`LoadedPlugin`]s of it or of a revision in
-//! the bucket, `set` asks them, `answer` says what their answers mean. What a plugin may see is in
+//! `manifest` reads what the operator wrote, `load` makes [`LoadedPlugin`](loaded::LoadedPlugin)s of it
+//! or of a revision in the bucket, `set` asks them, `answer` says what their answers mean. `live` holds
+//! the active set and changes it, `attempt` is one reading of the manifest, `watch` notices that there is
+//! something new, `history` keeps every change. What a plugin may see is in
 //! `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
 //!
 //! Knows nothing of serving HTTP and nothing of wasmtime (`wasm/` does); what plugins send is judged here
@@ -11,12 +13,15 @@
 
 mod answer;
 mod artifacts;
+mod attempt;
 mod decision;
 mod failure;
 mod git;
 mod grants;
+mod history;
 mod http;
 mod limits;
+mod live;
 mod load;
 mod loaded;
 mod manifest;
@@ -28,19 +33,15 @@ mod search;
 mod set;
 mod verdict;
 mod view;
+mod watch;
 mod workspace;
 
+#[cfg(test)]
 use std::path::Path;
-use std::sync::Arc;
 
-use serde_json::{Value, json};
-
-use crate::bucket::Bucket;
-use crate::config::{self, Config};
-use crate::wasm::{Cache, Engine, EngineError};
-use load::{Loader, SetPin};
-use loaded::LoadedPlugin;
-use manifest::Entry;
+#[cfg(test)]
+use crate::config;
+use crate::wasm::EngineError;
 
 pub use artifacts::{Artifacts, Stored};
 pub use decision::{Decision, DecisionLog};
@@ -49,8 +50,11 @@ pub use git::{
     Change, Cloned, Commit, Committed, GitRepository, OnConflict, Push, Pushed, Recovery,
 };
 pub use grants::Grants;
+pub use history::{How, SetChange};
 pub(crate) use http::Wanted;
 pub use http::{Http, HttpClient, HttpRequest, HttpResponse};
+pub use live::{Asked, ChangeError, Changed, Plugins};
+pub use manifest::Enforcement;
 pub use notes::{Notes, TaskState};
 pub use set::PluginSet;
 pub use verdict::{
@@ -87,193 +91,6 @@ pub enum PluginError {
     Bucket(#[from] crate::bucket::BucketError),
 }
 
-/// The gateway's plugins: the active set, and what became of the last attempt to load one.
-#[derive(Debug)]
-pub struct Plugins {
-    active: Option<Arc<PluginSet>>,
-    attempt: Attempt,
-}
-
-/// What became of loading the manifest.
-#[derive(Debug, Default)]
-struct Attempt {
-    plugins: Vec<Slot>,
-    /// Why its set is not active.
-    error: Option<String>,
-}
-
-/// One plugin of the manifest.
-#[derive(Debug)]
-enum Slot {
-    Loaded(Arc<LoadedPlugin>),
-    Failed {
-        name: String,
-        entry: Option<Box<Entry>>,
-        code: &'static str,
-        message: String,
-    },
-}
-
-impl Plugins {
-    /// Loads the manifest's set whole and aside; keeps components and set in the bucket. A set that
-    /// cannot be loaded leaves none active, which [`Plugins::status`] explains: nothing is admitted.
-    pub async fn load(config: &Config, bucket: Arc<dyn Bucket>) -> Self {
-        Self::load_from(&config.plugins, &config.outbound, &config.data_dir, bucket).await
-    }
-
-    async fn load_from(
-        settings: &config::Plugins,
-        outbound: &config::Outbound,
-        data_dir: &Path,
-        bucket: Arc<dyn Bucket>,
-    ) -> Self {
-        let (plugins, set) = match attempt(settings, outbound, data_dir, bucket).await {
-            Ok((plugins, set)) => (plugins, set),
-            Err(error) => (Vec::new(), Err(error.to_string())),
-        };
-        let (active, error) = match set {
-            Ok(set) => {
-                tracing::info!(
-                    revision = set.revision(),
-                    plugins = plugins.len(),
-                    "plugins are active"
-                );
-                (Some(Arc::new(set)), None)
-            }
-            Err(error) => {
-                tracing::error!(error, "no plugin set is active: no task is admitted");
-                (None, Some(error))
-            }
-        };
-        Self {
-            active,
-            attempt: Attempt { plugins, error },
-        }
-    }
-
-    /// The set that new tasks are pinned to.
-    pub fn active(&self) -> Option<Arc<PluginSet>> {
-        self.active.clone()
-    }
-
-    /// The body of `GET /plugins`: `{"revision", "error"?, "plugins":[{name, world, mode, onError,
-    /// state, digest, settings, grants, limits, always, version, summary, calls, denials, traps, since}]}`.
-    /// `state` is `active`, `loaded` (fine, but the set has another mistake) or `failed`, then with
-    /// `code` and `error`.
-    pub fn status(&self) -> Value {
-        let active = self.active();
-        let state = if active.is_some() { "active" } else { "loaded" };
-        let line = |slot: &Slot| match slot {
-            Slot::Loaded(plugin) => plugin.status(state),
-            Slot::Failed {
-                name,
-                entry,
-                code,
-                message,
-            } => loaded::failed_status(name, entry.as_deref(), code, message),
-        };
-        let plugins: Vec<Value> = self.attempt.plugins.iter().map(line).collect();
-        let revision = active.as_ref().map(|set| set.revision());
-        let mut status = json!({ "revision": revision, "plugins": plugins });
-        if let (Some(error), Some(status)) = (&self.attempt.error, status.as_object_mut()) {
-            status.insert("error".to_owned(), json!(error));
-        }
-        status
-    }
-
-    /// The error that kept the manifest's set from becoming active.
-    pub fn last_error(&self) -> Option<String> {
-        self.attempt.error.clone()
-    }
-}
-
-impl Loader {
-    fn new(
-        settings: &config::Plugins,
-        data_dir: &Path,
-        bucket: Arc<dyn Bucket>,
-    ) -> Result<Self, EngineError> {
-        Ok(Self {
-            engine: Engine::new(settings.max_instances)?,
-            cache: Cache::open(data_dir),
-            bucket,
-            max_component_size: settings.max_component_size,
-        })
-    }
-}
-
-/// Every plugin of the manifest, and the set where all of them can be used.
-async fn attempt(
-    settings: &config::Plugins,
-    outbound: &config::Outbound,
-    data_dir: &Path,
-    bucket: Arc<dyn Bucket>,
-) -> Result<(Vec<Slot>, Result<PluginSet, String>), PluginError> {
-    let entries =
-        manifest::read(&settings.manifest, settings, outbound).map_err(PluginError::Manifest)?;
-    let loader = Loader::new(settings, data_dir, bucket)?;
-    let mut slots = Vec::new();
-    for (name, entry) in entries {
-        let slot = match entry {
-            Ok(entry) => load_one(&loader, entry).await,
-            Err(error) => Slot::Failed {
-                name,
-                entry: None,
-                code: error.code,
-                message: error.message,
-            },
-        };
-        slots.push(slot);
-    }
-    let set = activate(&loader, &slots).await;
-    Ok((slots, set))
-}
-
-async fn load_one(loader: &Loader, entry: Entry) -> Slot {
-    match loader.load_file(&entry).await {
-        Ok(plugin) => Slot::Loaded(Arc::new(plugin)),
-        Err(error) => {
-            let (code, message) = match error {
-                PluginError::Load { code, message, .. } => (code, message),
-                other => ("plugin-storage", other.to_string()),
-            };
-            let name = entry.name.clone();
-            Slot::Failed {
-                name,
-                entry: Some(Box::new(entry)),
-                code,
-                message,
-            }
-        }
-    }
-}
-
-/// Makes the set of the slots and keeps it, or says what is wrong with each that failed.
-async fn activate(loader: &Loader, slots: &[Slot]) -> Result<PluginSet, String> {
-    let mut plugins = Vec::new();
-    let mut mistakes = Vec::new();
-    for slot in slots {
-        match slot {
-            Slot::Loaded(plugin) => plugins.push(plugin.clone()),
-            Slot::Failed { name, message, .. } => {
-                mistakes.push(format!("plugin `{name}`: {message}"));
-            }
-        }
-    }
-    if !mistakes.is_empty() {
-        return Err(mistakes.join("\n"));
-    }
-    let pins = SetPin {
-        plugins: plugins.iter().map(|plugin| plugin.pin.clone()).collect(),
-    };
-    let (text, revision) = pins.canonical().map_err(|error| error.to_string())?;
-    loader
-        .publish(text, &revision)
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok(PluginSet::new(revision, plugins))
-}
-
 /// The defaults of `config.default.toml`, for this part's tests.
 #[cfg(test)]
 fn test_settings(manifest: &Path) -> config::Plugins {
@@ -300,7 +117,13 @@ fn test_outbound() -> config::Outbound {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::load::Loader;
     use super::*;
+    use crate::bucket::Bucket as _;
     use crate::plugin::memory_bucket::MemoryBucket;
 
     async fn load(manifest: &str, files: &[(&str, &[u8])]) -> (Arc<MemoryBucket>, Plugins) {
@@ -395,9 +218,9 @@ mod tests {
         let revision = plugins.active().unwrap().revision().to_owned();
         let settings = test_settings(Path::new("unused"));
         let loader = Loader::new(&settings, directory.path(), bucket.clone()).unwrap();
-        assert!(loader.load_pinned(&revision).await.unwrap().is_empty());
+        assert!(loader.pins(&revision).await.unwrap().plugins.is_empty());
         for absent in ["0123456789abcdef", "../../etc/passwd", ""] {
-            let error = loader.load_pinned(absent).await.unwrap_err();
+            let error = loader.pins(absent).await.unwrap_err();
             assert!(matches!(error, PluginError::Missing(_)), "{absent}");
         }
         let name = format!("plugins/sets/{revision}.json");
@@ -405,7 +228,7 @@ mod tests {
             .append(&name, bytes::Bytes::from_static(b" "))
             .await
             .unwrap();
-        let error = loader.load_pinned(&revision).await.unwrap_err();
+        let error = loader.pins(&revision).await.unwrap_err();
         assert!(matches!(error, PluginError::Manifest(_)));
     }
 

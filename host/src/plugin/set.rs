@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::answer::{self, Judgement};
-use super::load::Loader;
+use super::load::{Loader, Pins};
 use super::loaded::LoadedPlugin;
 use super::manifest::{Enforcement, OnError};
 use super::verdict::{
@@ -52,12 +52,8 @@ impl PluginSet {
         redactor: Redactor,
     ) -> Result<Arc<Self>, PluginError> {
         let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?;
-        let plugins = loader
-            .load_pinned(revision)
-            .await?
-            .into_iter()
-            .map(Arc::new)
-            .collect();
+        let pins = loader.pins(revision).await?;
+        let plugins = loader.load_pins(&pins, None).await?;
         Ok(Arc::new(Self {
             redactor,
             ..Self::new(revision.to_owned(), plugins)
@@ -67,6 +63,18 @@ impl PluginSet {
     /// Hex digest over the set's content.
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    pub(super) fn pins(&self) -> Pins {
+        Pins::of(&self.plugins)
+    }
+
+    pub(super) fn plugins(&self) -> &[Arc<LoadedPlugin>] {
+        &self.plugins
+    }
+
+    pub(super) fn plugin(&self, name: &str) -> Option<&Arc<LoadedPlugin>> {
+        self.plugins.iter().find(|plugin| plugin.pin.name == name)
     }
 
     /// How many validators there are; [`PluginSet::validate`] asks the n-th.
@@ -120,7 +128,7 @@ impl PluginSet {
         .to_owned();
         match plugin.pin.mode {
             Enforcement::Enforce => (validation, decision),
-            Enforcement::Monitor => (Validation::Accept, decision),
+            Enforcement::Monitor | Enforcement::Off => (Validation::Accept, decision),
         }
     }
 
@@ -326,7 +334,7 @@ impl PluginSet {
     fn of(&self, world: World) -> impl Iterator<Item = &Arc<LoadedPlugin>> {
         self.plugins
             .iter()
-            .filter(move |plugin| plugin.pin.world == world)
+            .filter(move |plugin| plugin.pin.world == world && plugin.pin.mode != Enforcement::Off)
     }
 
     fn action(&self, name: &str) -> Option<&Arc<LoadedPlugin>> {

@@ -11,12 +11,10 @@ mod dead;
 mod memory;
 mod outbox;
 mod replay;
-mod secret;
 mod sign;
 
 pub use canonical::to_canonical_json;
 pub use courier::Courier;
 pub use outbox::{Attempt, Entry, State};
 pub use replay::{Replayed, delivery, replay};
-pub use secret::{SecretError, secrets};
 pub use sign::{Signer, USER_AGENT};

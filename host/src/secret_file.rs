@@ -1,4 +1,4 @@
-//! The secret that signs reports: configured, or made once and kept.
+//! A secret that the operator did not configure: made once, and kept in a file that is the owner's alone.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,8 +6,6 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-
-use crate::config::Config;
 
 /// Bytes of randomness in a secret of our making.
 const SECRET_BYTES: usize = 32;
@@ -32,25 +30,15 @@ pub enum SecretError {
     },
 }
 
-/// The secrets to sign with, the primary one first; never empty. Without a configured one, the one in
-/// `{data_dir}/keys/webhook.secret`, which is made where it is absent.
-pub fn secrets(config: &Config) -> Result<Vec<SecretString>, SecretError> {
-    if !config.webhook.secret.is_empty() {
-        return Ok(config.webhook.secret.clone());
-    }
-    Ok(vec![kept(
-        &config.data_dir.join("keys").join("webhook.secret"),
-    )?])
-}
-
-fn kept(path: &Path) -> Result<SecretString, SecretError> {
+/// The secret in `path`, which is made where it is absent. `made` tells the log what it is for.
+pub(crate) fn kept(path: &Path, made: &str) -> Result<SecretString, SecretError> {
     let failed = |source| SecretError::Io {
         path: path.to_owned(),
         source,
     };
     match make(path) {
         Ok(()) => {
-            tracing::info!(path = %path.display(), "made a webhook secret: receivers verify with its text")
+            tracing::info!(path = %path.display(), "{made}");
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error)),
@@ -102,13 +90,16 @@ mod tests {
     fn a_missing_secret_is_made_once_and_for_the_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys").join("webhook.secret");
-        let made = kept(&path).unwrap();
+        let made = kept(&path, "made").unwrap();
         assert_eq!(made.expose_secret().len(), 64);
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert_eq!(kept(&path).unwrap().expose_secret(), made.expose_secret());
+        assert_eq!(
+            kept(&path, "made").unwrap().expose_secret(),
+            made.expose_secret()
+        );
     }
 
     #[test]
@@ -117,7 +108,7 @@ mod tests {
         let path = folder.path().join("webhook.secret");
         fs::write(&path, "known").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(kept(&path), Err(SecretError::Exposed(_))));
+        assert!(matches!(kept(&path, "made"), Err(SecretError::Exposed(_))));
     }
 
     #[test]
@@ -126,6 +117,6 @@ mod tests {
         let path = folder.path().join("webhook.secret");
         fs::write(&path, "\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(kept(&path), Err(SecretError::Empty(_))));
+        assert!(matches!(kept(&path, "made"), Err(SecretError::Empty(_))));
     }
 }

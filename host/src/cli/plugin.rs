@@ -1,0 +1,213 @@
+//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins.
+
+mod show;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::app::ADMIN_KEY;
+use crate::config::{self, Sources};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The gateway; by default the one of this configuration
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// The answer as JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The plugins, what each did, and what keeps one from loading
+    List,
+    /// All that is known of one plugin
+    Show {
+        /// Its name in the manifest
+        name: String,
+    },
+    /// The changes of the active set, the newest first
+    History {
+        /// At most so many, up to 100
+        #[arg(long, default_value_t = 20)]
+        limit: u8,
+    },
+    /// Read the manifest and make its set active, also over a rollback
+    Reload(IfActive),
+    /// Go back to the set before the last change, or to a revision
+    Rollback {
+        /// A revision of `history`
+        revision: Option<String>,
+        #[command(flatten)]
+        seen: IfActive,
+    },
+    /// Whether a plugin's word counts
+    Mode {
+        /// Its name in the manifest
+        name: String,
+        /// enforce: it counts; monitor: it is asked and recorded; off: it is not asked
+        mode: Mode,
+        #[command(flatten)]
+        seen: IfActive,
+    },
+    /// The same as `mode NAME enforce`
+    Enable {
+        /// Its name in the manifest
+        name: String,
+    },
+    /// The same as `mode NAME off`
+    Disable {
+        /// Its name in the manifest
+        name: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    Enforce,
+    Monitor,
+    Off,
+}
+
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+            Self::Off => "off",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct IfActive {
+    /// Only where this revision is the active one
+    #[arg(long, value_name = "REVISION")]
+    if_active: Option<String>,
+}
+
+/// Whom to ask, and as whom.
+struct Gateway {
+    url: String,
+    key: Option<String>,
+}
+
+/// Ends with 0 where the gateway did as it was told.
+pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
+    match ask(options, sources).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("gatehouse: {failure:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
+    let gateway = Gateway::find(options.url, sources)?;
+    let mode = |name: String, mode: Mode, seen: Option<IfActive>| {
+        let request = gateway.request(Method::PATCH, &format!("/plugins/{name}"), seen);
+        request.json(&json!({ "mode": mode.as_str() }))
+    };
+    let (request, show): (RequestBuilder, fn(&Value) -> String) = match options.verb {
+        Verb::List => (gateway.get("/plugins"), show::list),
+        Verb::Show { name } => {
+            let answer = gateway.send(gateway.get("/plugins")).await?;
+            let plugin = show::find(&answer, &name)?;
+            println!("{plugin:#}");
+            return Ok(());
+        }
+        Verb::History { limit } => (
+            gateway.get(&format!("/plugins/history?limit={limit}")),
+            show::history,
+        ),
+        Verb::Reload(seen) => (
+            gateway.request(Method::POST, "/plugins/reload", Some(seen)),
+            show::changed,
+        ),
+        Verb::Rollback { revision, seen } => {
+            let request = gateway.request(Method::POST, "/plugins/rollback", Some(seen));
+            (
+                request.json(&json!({ "revision": revision })),
+                show::changed,
+            )
+        }
+        Verb::Mode {
+            name,
+            mode: wanted,
+            seen,
+        } => (mode(name, wanted, Some(seen)), show::changed),
+        Verb::Enable { name } => (mode(name, Mode::Enforce, None), show::changed),
+        Verb::Disable { name } => (mode(name, Mode::Off, None), show::changed),
+    };
+    let answer = gateway.send(request).await?;
+    if options.json {
+        println!("{answer:#}");
+    } else {
+        print!("{}", show(&answer));
+    }
+    Ok(())
+}
+
+impl Gateway {
+    /// The gateway that was named, or the one that this configuration starts; `GATEHOUSE_ADMIN_KEY`, or
+    /// the key that the gateway of this configuration made.
+    fn find(url: Option<String>, sources: &Sources) -> anyhow::Result<Self> {
+        let config = config::load(sources)
+            .map_err(|mistakes| anyhow::anyhow!("the configuration is wrong\n{mistakes}"))?;
+        let configured = sources.environment.get("GATEHOUSE_ADMIN_KEY").cloned();
+        let key = configured.or_else(|| made_key(&config.data_dir, &sources.environment));
+        let url = url.unwrap_or_else(|| format!("http://{}", config.server.listen));
+        Ok(Self { url, key })
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path, None)
+    }
+
+    fn request(&self, method: Method, path: &str, seen: Option<IfActive>) -> RequestBuilder {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let mut request = reqwest::Client::new().request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(revision) = seen.and_then(|seen| seen.if_active) {
+            request = request.header(reqwest::header::IF_MATCH, format!("\"{revision}\""));
+        }
+        request
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("no gateway answers at {}", self.url))?;
+        let status = response.status();
+        let text = response.text().await?;
+        if !status.is_success() {
+            let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+            let words = body.get("error").and_then(Value::as_str).unwrap_or(&text);
+            let hint = match (status.as_u16(), &self.key) {
+                (403, None) => " (set GATEHOUSE_ADMIN_KEY; there is no key in the data directory)",
+                _ => "",
+            };
+            bail!("{words}{hint}");
+        }
+        serde_json::from_str(&text).context("the gateway answered with something else than JSON")
+    }
+}
+
+fn made_key(data_dir: &Path, environment: &BTreeMap<String, String>) -> Option<String> {
+    let key = std::fs::read_to_string(data_dir.join("keys").join(ADMIN_KEY)).ok();
+    key.map(|key| key.trim().to_owned())
+        .or_else(|| environment.get("GATEHOUSE_API_KEY").cloned())
+}

@@ -1,0 +1,204 @@
+//! One reading of the manifest: a set where every plugin of it can be used, and what an operator is
+//! shown of each either way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::load::{Loader, Pins};
+use super::loaded::{LoadedPlugin, failed_status};
+use super::manifest::{self, Entry};
+use super::{PluginError, PluginSet};
+use crate::config;
+
+/// What became of loading the manifest.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    slots: Vec<Slot>,
+    /// Why its set is not active.
+    pub(super) error: Option<String>,
+    at: Option<Timestamp>,
+    /// What was read, the manifest first.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// One plugin of the manifest.
+#[derive(Debug)]
+enum Slot {
+    Loaded(Arc<LoadedPlugin>),
+    Failed {
+        name: String,
+        entry: Option<Box<Entry>>,
+        code: &'static str,
+        message: String,
+    },
+}
+
+/// An attempt and its set.
+pub(super) struct Candidate {
+    pub(super) attempt: Attempt,
+    pub(super) set: Result<PluginSet, String>,
+}
+
+impl Candidate {
+    /// Loads what the manifest names, aside. Plugins of `before` that would be the same are taken from
+    /// there, with what was counted of them.
+    pub(super) async fn of_manifest(
+        loader: &Loader,
+        settings: &config::Plugins,
+        outbound: &config::Outbound,
+        before: Option<&PluginSet>,
+    ) -> Self {
+        let mut files = vec![settings.manifest.clone()];
+        let entries = match manifest::read(&settings.manifest, settings, outbound) {
+            Ok(entries) => entries,
+            Err(error) => return Self::new(Vec::new(), files, Err(error)),
+        };
+        let mut slots = Vec::new();
+        for (name, entry) in entries {
+            slots.push(match entry {
+                Ok(entry) => {
+                    files.push(entry.source.clone());
+                    load_one(loader, entry, before).await
+                }
+                Err(error) => Slot::Failed {
+                    name,
+                    entry: None,
+                    code: error.code,
+                    message: error.message,
+                },
+            });
+        }
+        let set = set_of(&slots);
+        Self::new(slots, files, set)
+    }
+
+    /// Nothing can be loaded at all.
+    pub(super) fn failed(error: String) -> Self {
+        Self::new(Vec::new(), Vec::new(), Err(error))
+    }
+
+    fn new(slots: Vec<Slot>, files: Vec<PathBuf>, set: Result<PluginSet, String>) -> Self {
+        let attempt = Attempt {
+            slots,
+            error: set.as_ref().err().cloned(),
+            at: Some(Timestamp::now()),
+            files,
+        };
+        Self { attempt, set }
+    }
+}
+
+async fn load_one(loader: &Loader, entry: Entry, before: Option<&PluginSet>) -> Slot {
+    match loader.load_file(&entry, before).await {
+        Ok(plugin) => Slot::Loaded(plugin),
+        Err(error) => {
+            let (code, message) = match error {
+                PluginError::Load { code, message, .. } => (code, message),
+                other => ("plugin-storage", other.to_string()),
+            };
+            let name = entry.name.clone();
+            Slot::Failed {
+                name,
+                entry: Some(Box::new(entry)),
+                code,
+                message,
+            }
+        }
+    }
+}
+
+/// The set of the slots, or what is wrong with each that failed.
+fn set_of(slots: &[Slot]) -> Result<PluginSet, String> {
+    let mut plugins = Vec::new();
+    let mut mistakes = Vec::new();
+    for slot in slots {
+        match slot {
+            Slot::Loaded(plugin) => plugins.push(plugin.clone()),
+            Slot::Failed { name, message, .. } => {
+                mistakes.push(format!("plugin `{name}`: {message}"));
+            }
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes.join("\n"));
+    }
+    let pins = Pins::of(&plugins);
+    let (_, revision) = pins.canonical().map_err(|error| error.to_string())?;
+    Ok(PluginSet::new(revision, plugins))
+}
+
+impl Attempt {
+    /// `{"revision", "error"?, "attemptedAt", "plugins": […]}`: each plugin of the active set, with the
+    /// last error where the manifest asks for something else of it that cannot be had; then those of the
+    /// manifest that are not in the set.
+    pub(super) fn status(&self, active: Option<&PluginSet>) -> Value {
+        let mut lines: Vec<Map<String, Value>> = Vec::new();
+        for plugin in active.into_iter().flat_map(PluginSet::plugins) {
+            lines.push(plugin.status("active"));
+        }
+        for slot in &self.slots {
+            let name = slot.name();
+            let line = lines
+                .iter_mut()
+                .find(|line| line.get("name").is_some_and(|known| known == name));
+            match (line, slot) {
+                (Some(line), slot) => slot.tell(line),
+                (None, Slot::Loaded(plugin)) => lines.push(plugin.status("loaded")),
+                (
+                    None,
+                    Slot::Failed {
+                        name,
+                        entry,
+                        code,
+                        message,
+                    },
+                ) => {
+                    lines.push(failed_status(name, entry.as_deref(), code, message));
+                }
+            }
+        }
+        let mut status = Map::new();
+        status.insert(
+            "revision".to_owned(),
+            json!(active.map(PluginSet::revision)),
+        );
+        status.insert("attemptedAt".to_owned(), json!(self.at));
+        if let Some(error) = &self.error {
+            status.insert("error".to_owned(), json!(error));
+        }
+        status.insert("plugins".to_owned(), json!(lines));
+        Value::Object(status)
+    }
+}
+
+impl Slot {
+    fn name(&self) -> &str {
+        match self {
+            Self::Loaded(plugin) => &plugin.pin.name,
+            Self::Failed { name, .. } => name,
+        }
+    }
+
+    /// Adds to the line of an active plugin what the manifest asks for, where it is not what is active.
+    fn tell(&self, line: &mut Map<String, Value>) {
+        match self {
+            Self::Loaded(plugin) => {
+                line.insert("asked".to_owned(), json!(plugin.pin.digest));
+            }
+            Self::Failed {
+                entry,
+                code,
+                message,
+                ..
+            } => {
+                let asked = entry.as_ref().and_then(|entry| entry.sha256.clone());
+                line.insert("asked".to_owned(), json!(asked));
+                line.insert("code".to_owned(), json!(code));
+                line.insert("error".to_owned(), json!(message));
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Notices what there is to be loaded: another manifest, another component, or a set that somebody else
+//! made active.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::live::{Asked, ChangeError, Plugins};
+use crate::bucket::Bucket;
+
+/// Between two looks at the files. Looking is asking for their metadata, which also works where nobody
+/// tells of changes: on network file systems, behind links that are moved.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a change by another gateway may go unnoticed where nobody tells of it.
+const ASK: Duration = Duration::from_secs(5);
+
+/// What tells one content of the files from another: each one's identity, time and size.
+type Looks = Vec<(PathBuf, Option<(u64, u64, i64, i64, u64)>)>;
+
+impl Plugins {
+    /// Takes up new manifests and components, and what others make active, until `stop`.
+    pub fn keep_current(self: &Arc<Self>, bucket: Arc<dyn Bucket>, stop: &CancellationToken) {
+        tokio::spawn(files(Arc::clone(self), stop.clone()));
+        tokio::spawn(others(Arc::clone(self), bucket, stop.clone()));
+    }
+}
+
+/// Loads what is new.
+async fn files(plugins: Arc<Plugins>, stop: CancellationToken) {
+    // What was loaded at the start may be older than the first look; so the first look is no news only
+    // where the manifest says what it said then, which taking it once more finds out.
+    let mut seen = Looks::new();
+    let mut settled = true;
+    while stop
+        .run_until_cancelled(tokio::time::sleep(LOOK))
+        .await
+        .is_some()
+    {
+        let now = look(plugins.files()).await;
+        if now != seen {
+            // Somebody may be in the middle of writing: it is read once it looks the same twice.
+            (seen, settled) = (now, false);
+            continue;
+        }
+        if !std::mem::replace(&mut settled, true) {
+            let asked = Asked {
+                by: "watch",
+                seen: None,
+            };
+            if let Err(error) = plugins.take_manifest(&asked).await {
+                tracing::error!(%error, "the manifest's plugins cannot be used: what was active stays active");
+            }
+            // The new manifest may name other files.
+            seen = look(plugins.files()).await;
+        }
+    }
+}
+
+/// Takes over what others make active.
+async fn others(plugins: Arc<Plugins>, bucket: Arc<dyn Bucket>, stop: CancellationToken) {
+    let mut hints = bucket.watch("plugins/");
+    while stop.run_until_cancelled(hints.changed(ASK)).await.is_some() {
+        match plugins.take_over().await {
+            Ok(()) => {}
+            Err(ChangeError::Bucket(error)) => {
+                tracing::warn!(%error, "it cannot be seen whether another plugin set is active");
+            }
+            Err(error) => tracing::error!(
+                %error,
+                "the set that was made active elsewhere cannot be loaded: ours stays active here"
+            ),
+        }
+    }
+}
+
+async fn look(files: Vec<PathBuf>) -> Looks {
+    let looks = tokio::task::spawn_blocking(move || {
+        let facts = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((
+                metadata.dev(),
+                metadata.ino(),
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+                metadata.len(),
+            ))
+        };
+        files
+            .into_iter()
+            .map(|path| {
+                let facts = facts(&path);
+                (path, facts)
+            })
+            .collect()
+    });
+    looks.await.unwrap_or_default()
+}
