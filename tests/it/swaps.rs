@@ -393,6 +393,27 @@ async fn a_gateway_that_is_killed_in_the_middle_of_changes_has_a_whole_set_and_h
     }
 }
 
+#[tokio::test]
+async fn what_another_gateway_makes_active_is_taken_over() {
+    let gateway = Gateway::with().plugins(&ruled("")).start().await;
+    let first = revision(&gateway).await;
+    said(&plugin(&gateway, &["mode", "tool-rules", "monitor"]).await);
+    let second = other_than(&gateway, &first).await;
+
+    // As another gateway on the same bucket would: the next change, put in place at once.
+    let active = gateway.data().join("bucket/plugins/active.json");
+    let mut change: Value = serde_json::from_slice(&std::fs::read(&active).unwrap()).unwrap();
+    change["number"] = json!(change["number"].as_u64().unwrap() + 1);
+    (change["from"], change["revision"]) = (json!(second), json!(first));
+    let aside = gateway.data().join("active.json");
+    std::fs::write(&aside, change.to_string()).unwrap();
+    std::fs::rename(&aside, &active).unwrap();
+
+    assert_eq!(other_than(&gateway, &second).await, first);
+    let status = gateway.get("/plugins").await;
+    assert_eq!(status["plugins"][0]["mode"], "enforce");
+}
+
 /// Tasks that ask the gate about forty calls each, as fast as they are taken, until `changed` is over.
 async fn keep_busy(gateway: &Gateway, changed: &AtomicBool) -> Vec<String> {
     let mut tasks = Vec::new();

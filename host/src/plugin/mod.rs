@@ -159,6 +159,71 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_mistake_later_on_leaves_the_set_and_a_rollback_stands_until_there_is_news() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("manifest.toml");
+        let bucket = Arc::new(MemoryBucket::default());
+        let say = |text: &str| std::fs::write(&path, text).unwrap();
+        let start = || {
+            let (settings, outbound) = (test_settings(&path), test_outbound());
+            let (directory, bucket) = (directory.path().to_owned(), bucket.clone());
+            async move { Plugins::load_from(&settings, &outbound, &directory, bucket).await }
+        };
+        let asked = Asked {
+            by: "test",
+            seen: None,
+        };
+        say("# none");
+        let plugins = start().await;
+        let first = plugins.active().unwrap();
+        let absent = "[[plugin]]\nname = \"a\"\nworld = \"validator\"\nsource = \"a.wasm\"\n";
+        say(absent);
+        let error = plugins.take_manifest(&asked).await.unwrap_err();
+        assert!(matches!(error, ChangeError::Refused(_)), "{error}");
+        assert_eq!(plugins.active().unwrap().revision(), first.revision());
+        assert!(plugins.last_error().unwrap().contains("a.wasm"));
+        assert_eq!(plugins.changes(None, 9).await.unwrap().len(), 1);
+
+        let nothing = plugins.roll_back(None, &asked).await.unwrap_err();
+        assert!(matches!(nothing, ChangeError::NoSuchRevision(_)));
+        let seen = Asked {
+            seen: Some("0123456789abcdef"),
+            ..asked.clone()
+        };
+        let late = plugins.reload(&seen).await.unwrap_err();
+        assert!(matches!(late, ChangeError::Conflict { .. }), "{late}");
+
+        // The next start finds the mistake again, and the set from before.
+        let again = start().await;
+        assert_eq!(again.active().unwrap().revision(), first.revision());
+        assert!(again.last_error().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_another_gateway_makes_active_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let bucket = Arc::new(MemoryBucket::default());
+        let path = directory.path().join("manifest.toml");
+        std::fs::write(&path, "# none").unwrap();
+        let (settings, outbound) = (test_settings(&path), test_outbound());
+        let ours = Plugins::load_from(&settings, &outbound, directory.path(), bucket.clone()).await;
+        let revision = ours.active().unwrap().revision().to_owned();
+        let theirs = json!({"revision": "0123456789abcdef", "at": jiff::Timestamp::now()});
+        let put = |value: Value| {
+            let (data, when) = (value.to_string().into(), crate::bucket::When::Always);
+            bucket.put(
+                "plugins/active.json",
+                data,
+                when,
+                crate::bucket::Durability::Synced,
+            )
+        };
+        put(theirs).await.unwrap();
+        assert!(ours.take_over().await.is_err(), "there is no such set");
+        assert_eq!(ours.active().unwrap().revision(), revision);
+    }
+
+    #[tokio::test]
     async fn every_mistake_is_shown_at_its_plugin_and_nothing_becomes_active() {
         let entry = |name: &str, more: &str| {
             format!("[[plugin]]\nname = \"{name}\"\nworld = \"validator\"\n{more}\n")
