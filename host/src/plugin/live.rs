@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::attempt::{Attempt, Candidate};
+use super::change::{Asked, ChangeError, Changed};
 use super::history::{History, How, SetChange, Standing};
 use super::load::{Loader, Pins};
 use super::loaded::LoadedPlugin;
@@ -22,52 +23,6 @@ use crate::wasm::World;
 
 /// Times that a set is made again because somebody else's change came first.
 const TRIES: usize = 3;
-
-/// Why the active set was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// The set that was asked for cannot be used. For operators, a line for each mistake.
-    #[error("{0}")]
-    Refused(String),
-    /// Somebody else changed it first, or it is not what the operator thought.
-    #[error("the active set is `{active}` by now: look at it, then say it again")]
-    Conflict {
-        /// What is active.
-        active: String,
-    },
-    /// There is no such plugin.
-    #[error("no plugin of the active set is named `{name}`; there are: {known}")]
-    NoSuchPlugin {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// There is nothing to go back to.
-    #[error("{0}")]
-    NoSuchRevision(String),
-    /// The storage failed.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-}
-
-/// Who asks for a change, and what they take for active.
-#[derive(Clone, Debug)]
-pub struct Asked<'a> {
-    /// For the record of the change.
-    pub by: &'a str,
-    /// Refuse where another revision is active.
-    pub seen: Option<&'a str>,
-}
-
-/// What an operator's request led to.
-#[derive(Clone, Debug)]
-pub struct Changed {
-    /// What is active now.
-    pub revision: String,
-    /// None where it was active already.
-    pub change: Option<SetChange>,
-}
 
 /// The active set, and what became of the last attempt to load the manifest.
 #[derive(Debug)]
@@ -156,15 +111,15 @@ impl Plugins {
     /// Reads the manifest and makes its set active. An operator's later choice stands for as long as
     /// the manifest gives what it gave before; [`Plugins::reload`] overrules it.
     pub async fn take_manifest(&self, asked: &Asked<'_>) -> Result<Changed, ChangeError> {
-        self.from_manifest(asked, false).await
+        self.activate_manifest(asked, false).await
     }
 
     /// The same at an operator's word: what the manifest says becomes active.
     pub async fn reload(&self, asked: &Asked<'_>) -> Result<Changed, ChangeError> {
-        self.from_manifest(asked, true).await
+        self.activate_manifest(asked, true).await
     }
 
-    async fn from_manifest(
+    async fn activate_manifest(
         &self,
         asked: &Asked<'_>,
         overrule: bool,
@@ -185,10 +140,10 @@ impl Plugins {
                 let taken_before = change.manifest.as_ref() == Some(&revision);
                 if change.revision == revision && taken_before {
                     self.activate(set);
-                    return Ok(unchanged(revision));
+                    return Ok(Changed::nothing(revision));
                 }
                 if taken_before && !overrule && self.keep_last_good(standing.as_ref()).await {
-                    return Ok(unchanged(change.revision.clone()));
+                    return Ok(Changed::nothing(change.revision.clone()));
                 }
             }
             let manifest = Some(revision);
@@ -224,7 +179,7 @@ impl Plugins {
             }
         };
         if revision == standing.change.revision && self.is_active(&revision) {
-            return Ok(unchanged(revision));
+            return Ok(Changed::nothing(revision));
         }
         let set = self.pinned(&revision).await?;
         let manifest = standing.change.manifest.clone();
@@ -257,7 +212,7 @@ impl Plugins {
             return Err(ChangeError::Refused(error.message));
         }
         if pin.mode == mode {
-            return Ok(unchanged(active.revision().to_owned()));
+            return Ok(Changed::nothing(active.revision().to_owned()));
         }
         pin.mode = mode;
         let set = self.of_pins(&pins).await?;
@@ -455,13 +410,6 @@ impl Plugins {
     }
 }
 
-fn unchanged(revision: String) -> Changed {
-    Changed {
-        revision,
-        change: None,
-    }
-}
-
 /// A plugin of a set that is active already and would be loaded in the same way.
 pub(super) fn same_of<'a>(
     before: Option<&'a PluginSet>,
@@ -470,15 +418,4 @@ pub(super) fn same_of<'a>(
     before?
         .plugin(&pin.name)
         .filter(|plugin| plugin.pin == *pin)
-}
-
-/// What an operator is told.
-impl Changed {
-    /// `{"revision", "changed", "change"?}`
-    pub fn to_json(&self) -> Value {
-        match &self.change {
-            Some(change) => json!({"revision": self.revision, "changed": true, "change": change}),
-            None => json!({"revision": self.revision, "changed": false}),
-        }
-    }
 }

@@ -14,6 +14,7 @@
 mod answer;
 mod artifacts;
 mod attempt;
+mod change;
 mod decision;
 mod failure;
 mod git;
@@ -44,6 +45,7 @@ use crate::config;
 use crate::wasm::EngineError;
 
 pub use artifacts::{Artifacts, Stored};
+pub use change::{Asked, ChangeError, Changed};
 pub use decision::{Decision, DecisionLog};
 pub use failure::Failure;
 pub use git::{
@@ -53,7 +55,7 @@ pub use grants::Grants;
 pub use history::{How, SetChange};
 pub(crate) use http::Wanted;
 pub use http::{Http, HttpClient, HttpRequest, HttpResponse};
-pub use live::{Asked, ChangeError, Changed, Plugins};
+pub use live::Plugins;
 pub use manifest::Enforcement;
 pub use notes::{Notes, TaskState};
 pub use set::PluginSet;

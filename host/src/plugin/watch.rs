@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::live::{Asked, ChangeError, Plugins};
+use super::change::{Asked, ChangeError};
+use super::live::Plugins;
 use crate::bucket::Bucket;
 
 /// Between two looks at the files. Looking is asking for their metadata, which also works where nobody
