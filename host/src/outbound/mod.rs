@@ -6,6 +6,7 @@
 //! address is never looked up, so [`Outbound::request`] judges it first. Does not know what is sent.
 //!
 //! [`ForPlugins`] carries what plugins send: the same dialler, with plain http to private addresses only.
+//! [`Outbound::trusting`] is the same dialler for servers that answer with addresses of their own making.
 
 mod for_plugins;
 mod resolve;
@@ -25,6 +26,8 @@ pub use for_plugins::ForPlugins;
 
 /// Longer URLs are refused.
 const MAX_URL: usize = 2048;
+/// The same for addresses that a server made: those that a storage service has signed are long.
+const MAX_SIGNED_URL: usize = 8192;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -68,13 +71,30 @@ impl Outbound {
 
     /// By these settings.
     pub fn by(settings: &config::Outbound) -> Result<Self, Forbidden> {
-        let policy = Policy::by(settings);
+        Self::with(Policy::by(settings), Vec::new())
+    }
+
+    /// The same addresses by https only, where servers may also be certified by the authorities of this
+    /// PEM file, and URLs be as long as storage services sign them.
+    pub fn trusting(&self, authorities: &[u8]) -> Result<Self, Forbidden> {
+        let authorities = reqwest::Certificate::from_pem_bundle(authorities)
+            .map_err(|error| Forbidden(format!("the authorities cannot be read: {error}")))?;
+        let policy = Policy {
+            http: Plain::Never,
+            longest: MAX_SIGNED_URL,
+            ..self.policy
+        };
+        Self::with(policy, authorities)
+    }
+
+    fn with(policy: Policy, authorities: Vec<reqwest::Certificate>) -> Result<Self, Forbidden> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(CheckedResolver::new(policy)))
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(Duration::from_secs(30))
+            .tls_certs_merge(authorities)
             .build()
             .map_err(|error| Forbidden(format!("the outbound client cannot be made: {error}")))?;
         Ok(Self { policy, client })
@@ -144,21 +164,40 @@ impl Outbound {
 #[derive(Clone, Copy, Debug)]
 struct Policy {
     private: PrivateAddresses,
-    http: bool,
+    http: Plain,
+    /// Bytes of a URL.
+    longest: usize,
+}
+
+/// Where plain http may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plain {
+    Everywhere,
+    /// It is a matter of public networks only.
+    ToPrivate,
+    Never,
 }
 
 impl Policy {
     fn by(settings: &config::Outbound) -> Self {
         Self {
             private: settings.private_addresses,
-            http: settings.allow_http,
+            http: if settings.allow_http {
+                Plain::Everywhere
+            } else {
+                Plain::ToPrivate
+            },
+            longest: MAX_URL,
         }
     }
 
     fn check(self, url: &Url) -> Result<(), Forbidden> {
         let refuse = |why: &str| Err(Forbidden(why.to_owned()));
-        if url.as_str().len() > MAX_URL {
-            return refuse("the URL is longer than 2048 bytes");
+        if url.as_str().len() > self.longest {
+            return Err(Forbidden(format!(
+                "the URL is longer than {} bytes",
+                self.longest
+            )));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return refuse("the URL must not hold a user name or password");
@@ -168,7 +207,7 @@ impl Policy {
         };
         match url.scheme() {
             "https" => {}
-            "http" if self.http || self.permits_private(&host) => {}
+            "http" if self.permits_plain(&host) => {}
             "http" => return refuse("plain http is not allowed; use https"),
             _ => return refuse("the URL must use http or https"),
         }
@@ -201,8 +240,12 @@ impl Policy {
         }
     }
 
-    /// Plain http is a matter of public networks only.
-    fn permits_private(self, host: &Host<&str>) -> bool {
+    fn permits_plain(self, host: &Host<&str>) -> bool {
+        match self.http {
+            Plain::Everywhere => return true,
+            Plain::Never => return false,
+            Plain::ToPrivate => {}
+        }
         let address = match host {
             Host::Ipv4(address) => IpAddr::V4(*address),
             Host::Ipv6(address) => IpAddr::V6(*address),

@@ -67,10 +67,10 @@ mod tests {
             .iter()
             .map(|address| SocketAddr::new(address.parse().unwrap(), 0));
         let permitted = permitted(
-            Policy {
-                private,
-                http: true,
-            },
+            Policy::by(&crate::config::Outbound {
+                private_addresses: private,
+                allow_http: true,
+            }),
             found,
         )?;
         Ok(permitted

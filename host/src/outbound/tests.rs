@@ -215,6 +215,22 @@ fn plain_http_needs_leave_for_public_hosts_only() {
     assert_eq!(check("https://example.com/"), Ok(()));
 }
 
+#[test]
+fn what_a_server_of_files_names_is_reached_by_https_only_and_may_be_long() {
+    let strict = outbound(PrivateAddresses::Loopback, true);
+    let strict = strict.trusting(b"").unwrap();
+    let check = |url: &str| strict.check(&Url::parse(url).unwrap());
+    assert!(check("http://example.com/").is_err());
+    assert!(check("http://127.0.0.1:8000/").is_err());
+    assert!(check("https://10.0.0.1/").is_err());
+    assert_eq!(check("https://127.0.0.1:8000/"), Ok(()));
+    let of = |length: usize| format!("https://example.com/{}", "a".repeat(length));
+    assert_eq!(check(&of(4096)), Ok(()));
+    assert!(check(&of(MAX_SIGNED_URL)).is_err());
+    let broken = b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    assert!(strict.trusting(broken).is_err());
+}
+
 #[tokio::test]
 async fn a_name_that_leads_to_a_forbidden_address_is_refused_when_dialled() {
     // The client is used without `check`, so that only the resolver stands in the way.
