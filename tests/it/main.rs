@@ -26,6 +26,7 @@ mod pauses;
 mod plugins;
 mod pushes;
 mod queue;
+mod recoveries;
 mod repeats;
 mod repo_config;
 mod repositories;
