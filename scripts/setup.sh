@@ -10,5 +10,7 @@ command -v cc >/dev/null || install_packages gcc libc6-dev
 need git
 # They hold the SSH keys of tasks.
 need ssh-agent openssh-client
+# Tasks with gitLfs have it make files of pointers.
+need git-lfs
 need curl
 ./scripts/install-cli.sh

@@ -1,5 +1,6 @@
 //! Every request in `examples/tasks/` is carried out, and does what its page says.
 
+use gatehouse_tests::git_server::Repository;
 use gatehouse_tests::manifest::Manifest;
 use gatehouse_tests::{Elsewhere, Gateway, GitServer, Receiver, eventually, repository, words_of};
 use serde_json::{Value, json};
@@ -67,10 +68,14 @@ async fn the_examples_of_the_agents_configuration_do_what_they_say() {
     }
 }
 
-/// A gateway with a forge, and the report of this example on a repository of the server's.
-async fn on_a_repository(name: &str, server: &GitServer, forge: &Elsewhere) -> (Value, Gateway) {
-    let repository_there = server.repository("acme/app", &[("README", "Hello\n")]);
-    let place = repository_there.https();
+/// The report of this example on a repository of the server's, with a forge beside it.
+async fn pushed(
+    name: &str,
+    server: &GitServer,
+    there: &Repository<'_>,
+    forge: &Elsewhere,
+) -> (Value, Gateway) {
+    let place = there.https();
     let host = place.split('/').nth(2).unwrap();
     let manifest = Manifest::shipped()
         .git("")
@@ -82,15 +87,38 @@ async fn on_a_repository(name: &str, server: &GitServer, forge: &Elsewhere) -> (
     request["anthropicApiKey"] = json!(gateway.canaries.api_key);
     request["gitRepo"] = json!(place);
     request["gitToken"] = json!(server.token);
-
     let (report, _) = gateway.ends(&request).await;
+    gateway.has_leaked_nothing();
+    (report, gateway)
+}
+
+/// The same of an example that adds to the changelog.
+async fn on_a_repository(name: &str, server: &GitServer, forge: &Elsewhere) -> (Value, Gateway) {
+    let there = server.repository("acme/app", &[("README", "Hello\n")]);
+    let (report, gateway) = pushed(name, server, &there, forge).await;
 
     let branch = format!("changelog/{}", report["taskId"].as_str().unwrap());
     assert_eq!(report["gitCommit"]["branch"], branch.as_str(), "{report:#}");
-    let changelog = repository_there.file(&branch, "CHANGELOG.md").unwrap();
+    let changelog = there.file(&branch, "CHANGELOG.md").unwrap();
     assert!(changelog.contains("The gates open at nine."));
-    gateway.has_leaked_nothing();
     (report, gateway)
+}
+
+#[tokio::test]
+async fn the_example_of_large_files_puts_its_picture_into_lfs() {
+    let server = GitServer::start().await;
+    let attributes = "*.svg filter=lfs diff=lfs merge=lfs -text\n";
+    let there = server.repository("site", &[(".gitattributes", attributes)]);
+    let forge = Elsewhere::start([]).await;
+
+    let (report, _gateway) = pushed("14-large-files", &server, &there, &forge).await;
+
+    let branch = format!("logo/{}", report["taskId"].as_str().unwrap());
+    assert_eq!(report["gitCommit"]["branch"], branch.as_str(), "{report:#}");
+    let pointer = there.file(&branch, "logo.svg").unwrap();
+    assert!(pointer.contains("oid sha256:"), "{pointer}");
+    let file = there.file_of_a_clone(&branch, "logo.svg");
+    assert!(file.starts_with("<svg"));
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod gate;
 mod git_action;
 mod health;
 mod hostile_repositories;
+mod lfs;
 mod limits;
 mod lists;
 mod mcp;

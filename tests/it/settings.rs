@@ -97,6 +97,7 @@ async fn the_doctor_passes_on_a_machine_that_is_set_up_and_says_what_is_missing_
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}");
     assert!(said.contains("2.1.330"), "{said}");
+    assert!(said.contains("git-lfs/"), "{said}");
 
     let (output, _data) = gatehouse(
         &["doctor"],

@@ -190,7 +190,7 @@ async fn an_amendment_that_breaks_the_schema_or_touches_what_is_the_callers_is_o
         json!({ "unknown": 1 }),
         json!({ "prompt": null }),
         json!({ "gitRepo": "file:///etc" }),
-        json!({ "gitLfs": true }),
+        json!({ "gitLfs": "yes" }),
         json!({ "anthropicApiKey": "k2" }),
         json!({ "environmentSecrets": { "A": "1" } }),
         json!({ "sshKey": null }),

@@ -134,19 +134,7 @@ fn servable(field: &Field, mode: Mode) -> Result<(), Refusal> {
     {
         return Err(Refusal::invalid(field.name, sentence));
     }
-    if field.not_yet {
-        return Err(not_available_yet(field.name));
-    }
     Ok(())
-}
-
-/// The field is right, and nothing in this version carries it out.
-fn not_available_yet(field: &str) -> Refusal {
-    Refusal::at(
-        "not-available-yet",
-        field,
-        "is not available in this version of Gatehouse",
-    )
 }
 
 /// Takes out what has no effect, and says so.

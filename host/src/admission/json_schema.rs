@@ -20,7 +20,7 @@ pub fn json_schema(mode: Mode, task: &Task) -> Value {
     };
     let properties: Map<String, Value> = FIELDS
         .iter()
-        .filter(|field| !field.not_yet && field.only.is_none_or(|(only, _)| only == mode))
+        .filter(|field| field.only.is_none_or(|(only, _)| only == mode))
         .map(|field| {
             let required = required.contains(&field.name);
             (field.name.to_owned(), property(field, required, task))

@@ -12,7 +12,6 @@ pub const CODES: &[&str] = &[
     "wrong-type",
     "out-of-range",
     "invalid-value",
-    "not-available-yet",
     "rejected-by-policy",
     "validator-amendment-invalid",
     "plugin-unavailable",

@@ -24,8 +24,6 @@ pub(super) struct Field {
     pub(super) shown: bool,
     /// The only endpoint that takes it, and what the other says.
     pub(super) only: Option<(Mode, &'static str)>,
-    /// Understood and checked, but nothing here carries it out.
-    pub(super) not_yet: bool,
     /// What a request gets that does not say.
     pub(super) default: Option<fn(&Task) -> Option<Value>>,
 }
@@ -107,7 +105,7 @@ pub(super) static FIELDS: [Field; 38] = [
     field("gitBranch", Kind::Text(255, forms::branch)).shown(),
     field("gitDepth", Kind::Whole(|_| 10_000)).shown(),
     field("gitSubmodules", Kind::Truth).shown(),
-    field("gitLfs", Kind::Truth).not_yet(),
+    field("gitLfs", Kind::Truth).shown(),
     field("sshKey", Kind::Text(16 << 10, forms::private_key)).secret(),
     field("gitToken", Kind::Text(4096, forms::token)).secret(),
     field("gitAccess", Kind::Choice(&["agent", "none"])).shown(),
@@ -139,7 +137,6 @@ const fn field(name: &'static str, kind: Kind) -> Field {
         fixed: false,
         shown: false,
         only: None,
-        not_yet: false,
         default: None,
     }
 }
@@ -162,11 +159,6 @@ impl Field {
 
     const fn only(mut self, mode: Mode, sentence: &'static str) -> Self {
         self.only = Some((mode, sentence));
-        self
-    }
-
-    const fn not_yet(mut self) -> Self {
-        self.not_yet = true;
         self
     }
 

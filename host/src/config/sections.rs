@@ -133,6 +133,8 @@ pub struct Git {
     pub max_clone_size: u64,
     #[serde(deserialize_with = "units::bytes")]
     pub max_push_size: u64,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_lfs_size: u64,
 }
 
 /// `[job]` of `config.default.toml`.

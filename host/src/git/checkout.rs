@@ -26,8 +26,8 @@ pub(super) fn agents_git<'a>(sandbox: &'a Sandbox, directory: &Path, until: &'a 
     Git::new(sandbox, directory, until)
 }
 
-/// Makes a repository in `directory`, which is there and empty, and checks the commit out.
-pub(super) async fn check_out(
+/// Makes a repository in `directory`, which is there and empty, with everything that a checkout needs.
+pub(super) async fn lay_out(
     bare: &Bare,
     sandbox: &Sandbox,
     directory: &Path,
@@ -46,10 +46,9 @@ pub(super) async fn check_out(
     };
     git.run(&["config", "remote.origin.fetch", &branches])
         .await?;
-    let Some(commit) = what.commit else {
+    if what.commit.is_none() {
         return Ok(());
-    };
-
+    }
     let inside = directory.join(".git");
     for pack in bare.packs()? {
         if let Some(name) = pack.file_name() {
@@ -59,6 +58,20 @@ pub(super) async fn check_out(
     if let Some(shallow) = bare.shallow()? {
         sandbox.write_for_agent(&inside.join("shallow"), &shallow)?;
     }
+    Ok(())
+}
+
+/// Checks the commit out, in what [`lay_out`] made.
+pub(super) async fn check_out(
+    sandbox: &Sandbox,
+    directory: &Path,
+    what: Checkout<'_>,
+    until: &Until,
+) -> Result<(), RunError> {
+    let git = agents_git(sandbox, directory, until);
+    let Some(commit) = what.commit else {
+        return Ok(());
+    };
     match what.branch {
         Some(branch) => {
             let tracked = format!("refs/remotes/origin/{branch}");

@@ -8,9 +8,10 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::checkout::{Checkout, check_out};
+use super::checkout::{Checkout, check_out, lay_out};
 use super::explain;
 use super::fetch::{Bare, Found};
+use super::lfs::{self, Lfs};
 use super::remote::{KNOWN_HOSTS, Remote, RemoteError, Surroundings, ssh_environment};
 use super::repository::{Origin, Repository};
 use super::run::{RunError, Until};
@@ -37,6 +38,8 @@ pub struct Source {
     pub depth: u32,
     /// Whether submodules are cloned, too.
     pub submodules: bool,
+    /// Whether files of Git LFS are filled in.
+    pub lfs: bool,
     /// For SSH.
     pub key: Option<SecretString>,
     /// For HTTPS.
@@ -84,7 +87,7 @@ pub enum CloneError {
 }
 
 impl CloneError {
-    fn told(sentence: impl Into<String>) -> Self {
+    pub(super) fn told(sentence: impl Into<String>) -> Self {
         let detail = String::new();
         Self::Told {
             sentence: sentence.into(),
@@ -135,11 +138,16 @@ impl From<SubmoduleError> for CloneError {
 pub async fn clone(source: Source, place: Workplace<'_>) -> Result<Repository, CloneError> {
     let until = Until::within(place.settings.clone_timeout, place.stop.clone());
     let ssh = this_program(&place.git).await?;
+    let lfs = match source.lfs {
+        true => Some(Lfs::new(place.settings, place.outbound)?),
+        false => None,
+    };
     let cloning = Cloning {
         source: &source,
         place: &place,
         until: &until,
         ssh: &ssh,
+        lfs: lfs.as_ref(),
     };
     let (origin, key) = cloning.run().await?;
     Ok(Repository::new(
@@ -147,6 +155,7 @@ pub async fn clone(source: Source, place: Workplace<'_>) -> Result<Repository, C
         key,
         &place,
         source.agent_may_sign.then_some(ssh),
+        lfs,
     ))
 }
 
@@ -155,6 +164,7 @@ struct Cloning<'a> {
     place: &'a Workplace<'a>,
     until: &'a Until,
     ssh: &'a Path,
+    lfs: Option<&'a Lfs>,
 }
 
 /// Where the users of the sandboxes can start this program.
@@ -197,7 +207,7 @@ impl Cloning<'_> {
             commit: base.as_deref(),
         };
         let workspace = place.agent.workspace();
-        check_out(&bare, &place.agent, workspace, checkout, until).await?;
+        self.check_out(&remote, &bare, workspace, checkout).await?;
         if let (true, Some(commit)) = (source.submodules, &base) {
             self.submodules(&bare, &source.url, commit).await?;
         }
@@ -289,6 +299,29 @@ impl Cloning<'_> {
         Ok(fetched?)
     }
 
+    /// Makes the working tree.
+    async fn check_out(
+        &self,
+        remote: &Remote,
+        bare: &Bare,
+        directory: &Path,
+        what: Checkout<'_>,
+    ) -> Result<(), CloneError> {
+        let (agent, until) = (&self.place.agent, self.until);
+        lay_out(bare, agent, directory, what, until).await?;
+        let place = lfs::Place {
+            agent,
+            directory,
+            log: self.place.log,
+        };
+        match self.lfs {
+            Some(lfs) => lfs.prepare(remote, bare, what.commit, place, until).await?,
+            None => lfs::switch_off(place, until).await?,
+        }
+        check_out(agent, directory, what, until).await?;
+        Ok(())
+    }
+
     async fn submodules(
         &self,
         bare: &Bare,
@@ -369,7 +402,7 @@ impl Cloning<'_> {
             branch: None,
             commit: Some(&commit),
         };
-        check_out(&bare, &place.agent, &target, checkout, until).await?;
+        self.check_out(&remote, &bare, &target, checkout).await?;
         let git = super::checkout::agents_git(&place.agent, directory, until);
         let path = format!(":(literal){}", submodule.path.display());
         git.run(&["submodule", "--quiet", "init", "--", &path])

@@ -4,10 +4,11 @@
 //! credentials and works on a bare repository in which no file of the repository is ever checked out
 //! and no configuration of it ever counts ([`remote`], [`fetch`]). What touches files, hooks, filters
 //! and attributes runs as the agent, in the agent's sandbox, without credentials ([`checkout`],
-//! [`commit`], [`rebase`]). Between them go packs and bundles, which git checks when it takes them in.
+//! [`commit`], [`rebase`]). Between them go packs and bundles, which git checks when it takes them in, and
+//! objects of LFS, whose digests are checked ([`lfs`]).
 //!
-//! Does not know plugins' options, HTTP or Google. Relies on `git`, `ssh`, `ssh-agent` and `ssh-add` in
-//! the system's directories, on `isolation` to run and to end them, on `outbound` to judge addresses.
+//! Does not know plugins' options, HTTP of ours or Google. Relies on `git`, `ssh-agent`, `ssh-add` and, where
+//! it is asked for, `git-lfs` in the system's directories, on `isolation` to run and to end them, on `outbound` to judge addresses.
 
 mod bundle;
 mod checkout;
@@ -16,6 +17,7 @@ mod commit;
 mod explain;
 mod fetch;
 mod known_hosts;
+mod lfs;
 mod private_key;
 mod push;
 mod rebase;

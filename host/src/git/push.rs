@@ -49,6 +49,8 @@ impl Repository {
             return Ok(nothing(self.origin.base.clone().unwrap_or_default()));
         };
         self.look_for_secrets(&[OUT], until).await?;
+        // Also where the agent pushed the commits itself: nothing of LFS went along.
+        self.send_objects(&[OUT], until).await?;
         for _ in 0..ATTEMPTS {
             let tip = self.tip(&push.branch, until).await?;
             if tip.as_ref() == Some(&taken.sha) {
@@ -126,6 +128,7 @@ impl Repository {
         };
         let new = [rebased.sha.as_str(), &format!("^{}", rebased.remote)];
         self.look_for_secrets(&new, until).await?;
+        self.send_objects(&new, until).await?;
         if rebased.sha == rebased.remote {
             // Somebody had made the same changes.
             return Ok(Some(Pushed {

@@ -74,7 +74,9 @@ impl Repository {
         let agents = self
             .identified(None, until)
             .await?
-            .env("GIT_EDITOR", "true");
+            .env("GIT_EDITOR", "true")
+            // Pointers are put on top of pointers: the others' files of LFS are not here.
+            .env("GIT_LFS_SKIP_SMUDGE", "1");
         let (from, to) = (bundle.display().to_string(), format!("+{REMOTE}:{REMOTE}"));
         agents
             .clone()

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::fetch::Bare;
 use super::run::{Git, RunError, Until};
 use super::url::{RepositoryUrl, Scheme};
 use super::{known_hosts, ssh_agent, ssh_variables as variables};
@@ -148,14 +149,34 @@ impl Remote {
         if let Some(file) = &self.ca_file {
             settings.push(("http.sslCAInfo".to_owned(), file.display().to_string()));
         }
-        if let Some(token) = &self.token {
-            let login = STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
+        if let Some(login) = self.authorization() {
             settings.push((
                 "http.extraHeader".to_owned(),
-                format!("Authorization: Basic {login}"),
+                format!("Authorization: {}", login.expose_secret()),
             ));
         }
         settings
+    }
+
+    /// What lets us in by HTTPS: the header's value.
+    pub(super) fn authorization(&self) -> Option<SecretString> {
+        let token = self.token.as_ref()?;
+        let login = STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
+        Some(format!("Basic {login}").into())
+    }
+
+    /// Has the server run a command by SSH; what that wrote.
+    pub(super) async fn ask(
+        &self,
+        bare: &Bare,
+        command: &str,
+        until: &Until,
+    ) -> Result<Vec<u8>, RunError> {
+        let (port, place) = (self.url.port().to_string(), self.url.account());
+        self.git(&bare.sandbox, &bare.directory, until)
+            .in_its_place(&self.ssh)
+            .run(&["git-ssh", "-p", &port, &place, command])
+            .await
     }
 }
 

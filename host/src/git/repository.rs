@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::clone::{Workplace, agents_environment};
 use super::explain;
 use super::fetch::Bare;
+use super::lfs::Lfs;
 use super::push::PushError;
 use super::remote::Remote;
 use super::run::{RunError, Until};
@@ -42,6 +43,8 @@ pub struct Repository {
     /// Paths that the host put into the workspace, from its root.
     pub(super) ours: Vec<String>,
     pub(super) scanner: Scanner,
+    /// Where files of LFS were asked for.
+    pub(super) lfs: Option<Lfs>,
     pub(super) task: TaskId,
     stop: CancellationToken,
     redactor: Redactor,
@@ -61,6 +64,7 @@ impl Repository {
         key: Option<SshAgent>,
         place: &Workplace<'_>,
         ssh: Option<PathBuf>,
+        lfs: Option<Lfs>,
     ) -> Self {
         Self {
             origin,
@@ -68,6 +72,7 @@ impl Repository {
             settings: place.settings.clone(),
             ours: Vec::new(),
             scanner: Scanner::default(),
+            lfs,
             task: place.task.clone(),
             stop: place.stop.clone(),
             redactor: Redactor::default(),

@@ -67,15 +67,15 @@ impl Until {
     }
 
     /// The work's result, unless time or the task is over before.
-    pub(super) async fn bound<T>(
+    pub(super) async fn bound<T, E: From<RunError>>(
         &self,
         what: &str,
-        work: impl Future<Output = Result<T, RunError>>,
-    ) -> Result<T, RunError> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         tokio::select! {
             result = work => result,
-            () = tokio::time::sleep_until(self.deadline) => Err(RunError::TimedOut(what.to_owned())),
-            () = self.stop.cancelled() => Err(RunError::Stopped),
+            () = tokio::time::sleep_until(self.deadline) => Err(RunError::TimedOut(what.to_owned()).into()),
+            () = self.stop.cancelled() => Err(RunError::Stopped.into()),
         }
     }
 }
@@ -84,6 +84,8 @@ impl Until {
 #[derive(Clone, Debug)]
 pub(super) struct Git<'a> {
     sandbox: &'a Sandbox,
+    /// Where it is another program than git.
+    program: Option<PathBuf>,
     directory: PathBuf,
     environment: BTreeMap<OsString, OsString>,
     until: &'a Until,
@@ -109,6 +111,7 @@ impl<'a> Git<'a> {
             .collect();
         Self {
             sandbox,
+            program: None,
             directory: directory.to_owned(),
             environment,
             until,
@@ -118,6 +121,12 @@ impl<'a> Git<'a> {
     /// The same in another directory.
     pub(super) fn at(mut self, directory: &Path) -> Self {
         directory.clone_into(&mut self.directory);
+        self
+    }
+
+    /// Another program in git's place, with the same environment.
+    pub(super) fn in_its_place(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
         self
     }
 
@@ -230,7 +239,10 @@ impl<'a> Git<'a> {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Result<Supervised, RunError> {
-        let path = super::program("git").ok_or(RunError::Missing("git"))?;
+        let path = match &self.program {
+            Some(program) => program.clone(),
+            None => super::program("git").ok_or(RunError::Missing("git"))?,
+        };
         Ok(self.sandbox.spawn(&Program {
             path,
             args: arguments.iter().map(OsString::from).collect(),

@@ -158,6 +158,45 @@ impl<'a> Patches<'a> {
     }
 }
 
+/// Reads a file as it is.
+#[derive(Debug)]
+pub(super) struct Content<'a> {
+    scanner: &'a Scanner,
+    window: Vec<u8>,
+    found: Option<&'static str>,
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn new(scanner: &'a Scanner) -> Self {
+        Self {
+            scanner,
+            window: Vec::new(),
+            found: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.window.extend_from_slice(piece);
+        if self.window.len() >= WINDOW {
+            self.judge();
+            let keep_from = self.window.len().saturating_sub(OVERLAP);
+            self.window.drain(..keep_from);
+        }
+    }
+
+    /// What it holds, if anything.
+    pub(super) fn finish(mut self) -> Option<&'static str> {
+        self.judge();
+        self.found
+    }
+
+    fn judge(&mut self) {
+        if self.found.is_none() {
+            self.found = self.scanner.look(&self.window);
+        }
+    }
+}
+
 impl Take for Patches<'_> {
     async fn take(&mut self, piece: &[u8]) -> std::io::Result<bool> {
         self.push(piece);
@@ -258,6 +297,13 @@ mod tests {
                 "y".repeat(WINDOW)
             );
             assert!(find(&patch(&line), 64 << 10).is_some(), "{before}");
+            let secret = SecretString::from("correct-horse-battery");
+            let scanner = Scanner::new(Redactor::new([&secret]));
+            let mut content = Content::new(&scanner);
+            line.as_bytes()
+                .chunks(64 << 10)
+                .for_each(|piece| content.push(piece));
+            assert_eq!(content.finish(), Some("a secret of the task"), "{before}");
         }
     }
 }

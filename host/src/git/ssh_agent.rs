@@ -68,7 +68,7 @@ impl SshAgent {
             while connect(&directory).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            Ok(())
+            Ok::<(), RunError>(())
         };
         until.bound("ssh-agent", ready).await?;
         until.bound("ssh-add", add(sandbox, key)).await?;

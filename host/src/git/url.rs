@@ -136,6 +136,16 @@ impl RepositoryUrl {
         })
     }
 
+    /// Whom to be at which SSH server.
+    pub fn account(&self) -> String {
+        format!("{}@{}", self.user, self.host)
+    }
+
+    /// The path as `git-lfs` tells it to a server: without what stands between it and the host.
+    pub fn path_at_server(&self) -> &str {
+        self.path.get(1..).unwrap_or_default()
+    }
+
     /// As `known_hosts` names the server.
     pub fn host_key_name(&self) -> String {
         match self.port() {

@@ -29,6 +29,7 @@ pub(super) fn source(request: &Request) -> Result<Option<Source>, Failure> {
         revision: request.git_branch.clone(),
         depth: request.git_depth.unwrap_or(1),
         submodules: request.git_submodules,
+        lfs: request.git_lfs,
         key: request.ssh_key.clone(),
         token: request
             .git_token

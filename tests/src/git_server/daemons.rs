@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -87,6 +88,21 @@ pub(super) fn free_port() -> u16 {
         .port()
 }
 
+/// What tells callers by SSH where files of LFS are, and what lets them in there.
+pub(super) fn authenticate(root: &Path, https_port: u16, ticket: &str) {
+    let (directory, repositories) = (root.join("bin"), root.join("repositories"));
+    fs::create_dir(&directory).expect("writable");
+    let script = format!(
+        "#!/bin/sh\nprintf '{{\"href\": \"https://localhost:{https_port}/%s/info/lfs\", \
+         \"header\": {{\"Authorization\": \"RemoteAuth {ticket}\"}}, \"expires_in\": 600}}' \"${{1#{}/}}\"\n",
+        // As `git-lfs` has it: without the slash that ends the host.
+        repositories.display().to_string().trim_start_matches('/')
+    );
+    let file = directory.join("git-lfs-authenticate");
+    fs::write(&file, script).expect("writable");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("ours");
+}
+
 pub(super) fn sshd(root: &Path, port: u16) -> Child {
     // It wants this directory when it is root's.
     let _ = fs::create_dir_all("/run/sshd");
@@ -101,9 +117,11 @@ pub(super) fn sshd(root: &Path, port: u16) -> Child {
     let settings = format!(
         "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
          StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-         PermitRootLogin yes\nAllowAgentForwarding no\nMaxStartups 100\nLogLevel ERROR\n",
+         PermitRootLogin yes\nAllowAgentForwarding no\nMaxStartups 100\nLogLevel ERROR\n\
+         SetEnv PATH={}:/usr/local/bin:/usr/bin:/bin\n",
         at("host_key"),
         at("authorized_keys"),
+        at("bin"),
     );
     fs::write(root.join("sshd_config"), settings).expect("writable");
     spawn(
@@ -114,13 +132,13 @@ pub(super) fn sshd(root: &Path, port: u16) -> Child {
     )
 }
 
-pub(super) fn lighttpd(root: &Path, port: u16, token: &str) -> Child {
+pub(super) fn lighttpd(root: &Path, port: u16, lfs_port: u16, token: &str) -> Child {
     let at = |name: &str| root.join(name).display().to_string();
     let core = git(root, &["--exec-path"]);
     let backend = format!("{}/git-http-backend", core.trim());
     fs::write(root.join("users"), format!("x-access-token:{token}\n")).expect("writable");
     let settings = format!(
-        "server.modules = (\"mod_setenv\", \"mod_redirect\", \"mod_auth\", \"mod_authn_file\", \"mod_alias\", \"mod_cgi\", \"mod_openssl\")\n\
+        "server.modules = (\"mod_setenv\", \"mod_redirect\", \"mod_auth\", \"mod_authn_file\", \"mod_alias\", \"mod_cgi\", \"mod_proxy\", \"mod_openssl\")\n\
          server.document-root = \"{repositories}\"\n\
          server.bind = \"127.0.0.1\"\nserver.port = {port}\n\
          server.errorlog = \"{log}\"\n\
@@ -128,8 +146,11 @@ pub(super) fn lighttpd(root: &Path, port: u16, token: &str) -> Child {
          ssl.engine = \"enable\"\nssl.pemfile = \"{pem}\"\n\
          url.redirect = (\"^/moved/(.*)$\" => \"/$1\")\n\
          auth.backend = \"plain\"\nauth.backend.plain.userfile = \"{users}\"\n\
+         $HTTP[\"url\"] =~ \"^/storage/|[.]git/info/lfs/\" {{\n\
+         server.stream-response-body = 2\n\
+         proxy.server = (\"\" => ((\"host\" => \"127.0.0.1\", \"port\" => {lfs_port})))\n}} else {{\n\
          auth.require = (\"\" => (\"method\" => \"basic\", \"realm\" => \"git\", \"require\" => \"valid-user\"))\n\
-         alias.url = (\"/\" => \"{backend}/\")\ncgi.assign = (\"\" => \"\")\ncgi.execute-x-only = \"enable\"\n\
+         alias.url = (\"/\" => \"{backend}/\")\ncgi.assign = (\"\" => \"\")\ncgi.execute-x-only = \"enable\"\n}}\n\
          setenv.set-environment = (\"GIT_PROJECT_ROOT\" => \"{repositories}\", \"GIT_HTTP_EXPORT_ALL\" => \"1\", \
          \"GIT_CONFIG_COUNT\" => \"1\", \"GIT_CONFIG_KEY_0\" => \"safe.directory\", \"GIT_CONFIG_VALUE_0\" => \"*\")\n",
         repositories = at("repositories"),

@@ -1,9 +1,10 @@
 //! A real server of repositories on loopback: sshd and, for HTTPS, lighttpd with git's own CGI.
 //!
-//! Both serve the bare repositories of one directory. The key and the token that let callers in are
-//! canaries: nothing that Gatehouse produces may hold them.
+//! Both serve the bare repositories of one directory, and files of Git LFS beside them. The key, the token
+//! and the ticket that let callers in are canaries: nothing that Gatehouse produces may hold them.
 
 mod daemons;
+pub mod lfs;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +14,8 @@ use std::process::{Child, Command};
 use tempfile::TempDir;
 
 use crate::eventually;
-use daemons::{certificates, free_port, keygen, lighttpd, sshd};
+use daemons::{authenticate, certificates, free_port, keygen, lighttpd, sshd};
+use lfs::Lfs;
 
 /// The server. It ends when this drops.
 pub struct GitServer {
@@ -25,6 +27,10 @@ pub struct GitServer {
     pub key: String,
     /// Lets callers in by HTTPS.
     pub token: String,
+    /// Lets callers of SSH in where files of LFS are, and everybody into their storage.
+    pub ticket: String,
+    /// The files of LFS.
+    pub lfs: Lfs,
 }
 
 impl Drop for GitServer {
@@ -51,10 +57,13 @@ impl GitServer {
         }
         let token = format!("canary-git-token-{}", uuid::Uuid::new_v4().simple());
         certificates(root.path());
-        let (ssh_port, https_port) = (free_port(), free_port());
+        let ticket = format!("canary-lfs-ticket-{}", uuid::Uuid::new_v4().simple());
+        let (ssh_port, https_port, lfs_port) = (free_port(), free_port(), free_port());
+        let lfs = Lfs::start(lfs_port, https_port, &token, &ticket);
+        authenticate(root.path(), https_port, &ticket);
         let servers = vec![
             sshd(root.path(), ssh_port),
-            lighttpd(root.path(), https_port, &token),
+            lighttpd(root.path(), https_port, lfs_port, &token),
         ];
         for port in [ssh_port, https_port] {
             eventually("the server listens", || async {
@@ -71,6 +80,8 @@ impl GitServer {
             https_port,
             servers,
             token,
+            ticket,
+            lfs,
         }
     }
 
@@ -98,6 +109,12 @@ impl GitServer {
         let key = fs::read_to_string(other.root.path().join("host_key.pub")).expect("made");
         let line = format!("[127.0.0.1]:{} {key}", self.ssh_port);
         fs::write(self.root.path().join("known_hosts"), line).expect("writable");
+    }
+
+    /// From now on callers by SSH are not told where files of LFS are.
+    pub fn forget_lfs(&self) {
+        let program = self.root.path().join("bin/git-lfs-authenticate");
+        fs::remove_file(program).expect("ours");
     }
 
     /// A key that nobody lets in.
@@ -164,6 +181,29 @@ impl Repository<'_> {
             "https://localhost:{}/{}.git",
             self.server.https_port, self.name
         )
+    }
+
+    /// A file of a branch as somebody else has it who clones with the real `git-lfs`.
+    pub fn file_of_a_clone(&self, branch: &str, path: &str) -> String {
+        let tree = tempfile::tempdir().expect("a temporary directory");
+        let login = format!("https://x-access-token:{}@", self.server.token);
+        let url = self.https().replace("https://", &login);
+        let authority = self.server.root.path().join("ca.pem");
+        let authority = format!("http.sslCAInfo={}", authority.display());
+        // Whatever a file of the repository says.
+        let server = format!("lfs.url={url}/info/lfs");
+        let settings = [
+            authority.as_str(),
+            server.as_str(),
+            "filter.lfs.process=git-lfs filter-process",
+            "filter.lfs.smudge=git-lfs smudge -- %f",
+            "filter.lfs.clean=git-lfs clean -- %f",
+            "filter.lfs.required=true",
+        ];
+        let mut arguments: Vec<&str> = settings.iter().flat_map(|one| ["-c", one]).collect();
+        arguments.extend(["clone", "--quiet", "--branch", branch, &url, "."]);
+        git(tree.path(), &arguments);
+        fs::read_to_string(tree.path().join(path)).expect("it is there")
     }
 
     /// What lets callers in by HTTPS.
@@ -318,6 +358,8 @@ fn run_git(directory: &Path, arguments: &[&str]) -> std::process::Output {
     Command::new("git")
         .args(arguments)
         .current_dir(directory)
+        // Who is trusted is said where it matters.
+        .env_remove("GIT_SSL_CAINFO")
         .envs([
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_CONFIG_NOSYSTEM", "1"),

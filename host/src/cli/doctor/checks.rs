@@ -37,6 +37,7 @@ pub(super) async fn all(config: &Config, environment: &BTreeMap<String, String>)
     findings.extend(prompts(config));
     findings.extend(isolation(config));
     findings.push(git::check(environment).await);
+    findings.push(git::check_lfs(environment).await);
     findings.push(plugins(config).await);
     findings.push(toolchain(environment).await);
     findings.extend(upstream::reach(&config.broker.upstream).await);

@@ -38,3 +38,25 @@ pub(super) async fn check(environment: &BTreeMap<String, String>) -> Finding {
     }
     Finding::ok(CHECK, format!("git {version} and ssh-agent"))
 }
+
+/// What tasks with `gitLfs` need besides.
+pub(super) async fn check_lfs(environment: &BTreeMap<String, String>) -> Finding {
+    const CHECK: &str = "git-lfs";
+    let Some(path) = program(CHECK) else {
+        return Finding::warn(
+            CHECK,
+            "git-lfs not found in /usr/local/bin, /usr/bin, /bin",
+            "apt-get install git-lfs; tasks without gitLfs do not need it",
+        );
+    };
+    let answered = answer(&path, &["version"], environment).await;
+    match answered.as_deref().map(str::trim) {
+        // "git-lfs/3.3.0 (GitHub; linux amd64; go 1.19.8)"
+        Ok(version) => Finding::ok(CHECK, version.split(' ').next().unwrap_or_default()),
+        Err(_) => Finding::warn(
+            CHECK,
+            format!("{} does not answer", path.display()),
+            "install git-lfs anew; tasks without gitLfs do not need it",
+        ),
+    }
+}
