@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every benchmark and prints one table, each number beside a limit or a peer from the same run.
 # With --write the table also replaces the one in docs/benchmarks.md. Beside the first build it
-# takes five to eight minutes; it leaves no process and no file outside target/.
+# takes about five minutes; it leaves no process and no file outside target/.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
