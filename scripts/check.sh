@@ -44,8 +44,9 @@ timed cargo build --locked --workspace --bins
 step "Unit tests"
 timed cargo test --locked --quiet --workspace --lib --test documents
 
+# Most of them wait for a process or a clock most of the time: more of them than processors at once.
 step "Integration tests: the real binary, the real CLI, the real plugins"
-timed cargo test --locked --workspace --test it
+timed cargo test --locked --workspace --test it -- --test-threads "$((2 * $(nproc)))"
 
 step "Lints"
 timed cargo clippy --locked --workspace --all-targets --quiet -- -D warnings

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::canary::Canaries;
+use crate::job_logs;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
 use crate::{GitServer, Stream, eventually, repository};
@@ -429,6 +430,7 @@ impl Builder {
         ]);
         environment.extend(self.environment);
         let (process, url) = launch(root.path(), &environment).await;
+        job_logs::keep(root.path().join("data/jobs"), root.path().join("job-logs"));
         Gateway {
             url,
             canaries,

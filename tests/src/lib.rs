@@ -8,6 +8,7 @@ pub mod canary;
 pub mod elsewhere;
 pub mod gateway;
 pub mod git_server;
+mod job_logs;
 pub mod manifest;
 pub mod processes;
 pub mod receiver;
