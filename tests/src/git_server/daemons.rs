@@ -5,8 +5,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::git;
+
+/// Ports to choose from, upwards of 12000.
+const PORTS: u32 = 20_000;
 
 fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program)
@@ -81,11 +85,19 @@ pub(super) fn certificates(root: &Path) {
     fs::write(root.join("server.pem"), both).expect("writable");
 }
 
+/// A port for a server that must be told one. Below those that the system gives to whoever asks for any,
+/// so that no other test is given it before the server has taken it; each is handed out once.
 pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(101);
+    for _ in 0..PORTS {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = 12_000 + u16::try_from(number).expect("small");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS} is free");
 }
 
 /// What tells callers by SSH where files of LFS are, and what lets them in there.
