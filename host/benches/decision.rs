@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use gatehouse::bucket::directory::DirectoryBucket;
 use gatehouse::config::{self, Config, Sources};
-use gatehouse::plugin::{Grants, Plugins, TaskState, TaskView, ToolCall, Verdict};
+use gatehouse::plugin::{Grants, Plugins, RealPath, TaskState, TaskView, ToolCall, Verdict};
 use gatehouse::task::Mode;
 use gatehouse::wasm::{Component, Engine, Limits, Reach, Terms, World};
 
@@ -77,6 +77,7 @@ impl Bench {
             subagent: None,
             mcp_server: None,
             index: 0,
+            real: RealPath::Now,
         };
         let calls = [
             (
@@ -163,7 +164,7 @@ impl Bench {
         let set = runtime.block_on(async {
             let bucket = DirectoryBucket::open(config.data_dir.join("bucket")).unwrap();
             let plugins = Plugins::load(&config, Arc::new(bucket)).await;
-            plugins.active().unwrap()
+            plugins.active().unwrap().set().clone()
         });
         let state = TaskState::default();
         for (tool, call) in &self.calls {

@@ -17,7 +17,7 @@ use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
 use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
 use crate::outbound::{Forbidden, Outbound};
-use crate::plugin::Plugins;
+use crate::plugin::{Plugins, keep_removing_old_inputs};
 use crate::secret_file::{self, SecretError};
 use crate::task::{TaskError, TaskId, Tasks, keep_removing_old_claims};
 use crate::webhook::Courier;
@@ -123,6 +123,15 @@ impl App {
         tokio::spawn(end_abandoned(Arc::clone(&dispatcher), abandoned));
         let stopping = CancellationToken::new();
         plugins.keep_current(Arc::clone(&bucket), &stopping);
+        plugins.keep_counting(Arc::clone(&bucket), dispatcher.ended());
+        tokio::spawn(
+            stopping
+                .clone()
+                .run_until_cancelled_owned(keep_removing_old_inputs(
+                    Arc::clone(&bucket),
+                    config.plugins.inputs_expire,
+                )),
+        );
         tokio::spawn({
             let (tasks, stopping) = (tasks.clone(), stopping.clone());
             stopping.run_until_cancelled_owned(keep_removing_old_claims(tasks))

@@ -36,5 +36,6 @@ mod secrets;
 mod settings;
 mod streams;
 mod swaps;
+mod trials;
 mod upstream;
 mod webhooks;

@@ -14,7 +14,7 @@ use super::request::action_key;
 use super::schema::{FIELDS, find};
 use super::{Refusal, Request, slash_command};
 use crate::config::{Config, Task};
-use crate::plugin::{Decision, OptionsRefused, PluginSet, Rejection, Validation};
+use crate::plugin::{Active, Decision, OptionsRefused, Pinned, Rejection, Validation};
 use crate::task::{AgentSummary, Mode, Phase, Record, Status, TaskId, names};
 
 /// Longest words of a plugin that reach a caller, in bytes.
@@ -34,6 +34,17 @@ pub struct Draft {
     /// Tools of the called command, for which the CLI asks nobody. No list that restricts: the gate
     /// does not know of it.
     pub approved_tools: Vec<String>,
+}
+
+impl Draft {
+    /// The caller's, or a fresh one.
+    fn task_id(&self) -> TaskId {
+        match (&self.request.task_id, self.mode) {
+            (Some(id), _) => id.clone(),
+            (None, Mode::Sync) => TaskId::fresh_sync(),
+            (None, Mode::Async) => TaskId::fresh_async(),
+        }
+    }
 }
 
 /// Without [`Draft::value`]: it holds the secrets in clear.
@@ -56,6 +67,9 @@ pub struct Payload {
     pub request: Map<String, Value>,
     /// The pinned revision.
     pub plugin_set: String,
+    /// The revision that is asked beside it.
+    #[serde(default)]
+    pub shadow_set: Option<String>,
     /// Who called.
     pub caller: String,
     /// Which endpoint.
@@ -112,6 +126,7 @@ impl Payload {
             metadata: metadata.cloned(),
             effective,
             plugin_set: self.plugin_set.clone(),
+            shadow_set: self.shadow_set.clone(),
             system_prompt_version: self.system_prompt_version.clone(),
             append_system_prompt_version: self.append_system_prompt_version.clone(),
             detach: detach == Some(true) || self.mode == Mode::Async,
@@ -193,42 +208,39 @@ impl Admission {
         &self,
         draft: Draft,
         caller: &str,
-        plugins: &PluginSet,
+        plugins: &Active,
         logs_uri: impl Fn(&str) -> String + Send,
     ) -> Result<Admitted, Refusal> {
-        self.admit_by(draft, caller, plugins, logs_uri).await
+        let id = draft.task_id();
+        let Pinned { set, shadow } = plugins.pin(&id);
+        self.admit_by(id, draft, caller, &*set, shadow.as_deref(), logs_uri)
+            .await
     }
 
     async fn admit_by<P: Policies>(
         &self,
+        id: TaskId,
         mut draft: Draft,
         caller: &str,
         plugins: &P,
+        shadow: Option<&P>,
         logs_uri: impl Fn(&str) -> String + Send,
     ) -> Result<Admitted, Refusal> {
-        let id = match (&draft.request.task_id, draft.mode) {
-            (Some(id), _) => id.clone(),
-            (None, Mode::Sync) => TaskId::fresh_sync(),
-            (None, Mode::Async) => TaskId::fresh_async(),
-        };
         let prompts = Prompts::fill(&mut draft.value, &self.task).await?;
         draft.request = Request::from_admitted(&draft.value)?;
-        let mut decisions = Vec::new();
-        for n in 0..plugins.validators() {
-            let candidate = Candidate {
-                id: &id,
-                mode: draft.mode,
-                caller,
-                request: &draft.value,
-            };
-            let (validation, decision) = plugins.validate(n, candidate).await;
-            match validation {
-                Validation::Accept => {}
-                Validation::Amend(patch) => draft = self.amend(draft, &patch, &decision.plugin)?,
-                Validation::Reject(rejection) => return Err(rejected(rejection, &decision)),
+        let (mut decisions, mut beside) = (Vec::new(), Vec::new());
+        let tried = async {
+            if let Some(shadow) = shadow {
+                // Whatever it says is recorded, and counts for nothing.
+                let _ = self
+                    .ask(&id, draft.clone(), caller, shadow, &mut beside)
+                    .await;
             }
-            decisions.push(decision);
-        }
+        };
+        let asked = self.ask(&id, draft.clone(), caller, plugins, &mut decisions);
+        let (asked, ()) = tokio::join!(asked, tried);
+        draft = asked?;
+        decisions.append(&mut beside);
         let known = plugins.actions();
         for action in &draft.request.post_execution_actions {
             let field = format!("postExecutionActions.{}", action.key);
@@ -248,8 +260,47 @@ impl Admission {
             prompts.version("systemPrompt", &draft.value),
             prompts.version("appendSystemPrompt", &draft.value),
         ];
-        let revision = plugins.revision();
-        admitted(id, draft, versions, caller, revision, decisions, logs_uri)
+        let pinned = (plugins.revision(), shadow.map(P::revision));
+        admitted(id, draft, versions, caller, pinned, decisions, logs_uri)
+    }
+
+    /// Asks the validators in order. What each said is in `decisions`, also where one refuses.
+    async fn ask<P: Policies>(
+        &self,
+        id: &TaskId,
+        mut draft: Draft,
+        caller: &str,
+        plugins: &P,
+        decisions: &mut Vec<Decision>,
+    ) -> Result<Draft, Refusal> {
+        for n in 0..plugins.validators() {
+            let candidate = Candidate {
+                id,
+                mode: draft.mode,
+                caller,
+                request: &draft.value,
+            };
+            let Some((validation, decision)) = plugins.validate(n, candidate).await else {
+                continue;
+            };
+            let plugin = decision.plugin.clone();
+            let refused = match validation {
+                Validation::Reject(rejection) => Some(rejected(rejection, &decision)),
+                Validation::Accept => None,
+                Validation::Amend(patch) => match self.amend(draft.clone(), &patch, &plugin) {
+                    Ok(amended) => {
+                        draft = amended;
+                        None
+                    }
+                    Err(refusal) => Some(refusal),
+                },
+            };
+            decisions.push(decision);
+            if let Some(refusal) = refused {
+                return Err(refusal);
+            }
+        }
+        Ok(draft)
     }
 
     /// Applies a validator's merge patch. The result has to pass everything that a caller's request
@@ -359,7 +410,7 @@ fn admitted(
     draft: Draft,
     [system_prompt_version, append_system_prompt_version]: [Option<String>; 2],
     caller: &str,
-    revision: &str,
+    (revision, shadow): (&str, Option<&str>),
     decisions: Vec<Decision>,
     logs_uri: impl Fn(&str) -> String,
 ) -> Result<Admitted, Refusal> {
@@ -369,6 +420,7 @@ fn admitted(
     let payload = Payload {
         request: draft.value,
         plugin_set: revision.to_owned(),
+        shadow_set: shadow.map(str::to_owned),
         caller: caller.to_owned(),
         mode: draft.mode,
         created_at,

@@ -35,7 +35,7 @@ impl Policies for Scripted {
         self.answers.len()
     }
 
-    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> (Validation, Decision) {
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<(Validation, Decision)> {
         self.seen
             .lock()
             .unwrap()
@@ -56,8 +56,10 @@ impl Policies for Scripted {
             tool: None,
             input_sha256: None,
             micros: 1,
+            memory: 0,
+            shadow: false,
         };
-        (self.answers[n].clone(), decision)
+        Some((self.answers[n].clone(), decision))
     }
 
     fn actions(&self) -> Vec<Action> {
@@ -83,7 +85,7 @@ async fn admit(fields: Value, mode: Mode, plugins: &Scripted) -> Result<Admitted
     json_patch::merge(&mut body, &fields);
     let draft = admission.check(body.to_string().as_bytes(), mode)?;
     admission
-        .admit_by(draft, "anonymous", plugins, |id| {
+        .admit_by(draft.task_id(), draft, "anonymous", plugins, None, |id| {
             format!("gs://b/sessions/{id}/")
         })
         .await

@@ -24,7 +24,8 @@ pub(super) struct Candidate<'a> {
 pub(super) trait Policies: Sync {
     fn revision(&self) -> &str;
     fn validators(&self) -> usize;
-    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> (Validation, Decision);
+    /// None where the validator is off for this task.
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<(Validation, Decision)>;
     fn actions(&self) -> Vec<Action>;
     async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused>;
 }
@@ -39,7 +40,7 @@ impl Policies for PluginSet {
         self.validators()
     }
 
-    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> (Validation, Decision) {
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<(Validation, Decision)> {
         let Candidate {
             id,
             mode,

@@ -18,7 +18,7 @@ use super::mcp::Servers;
 use super::outcome::Stop;
 use super::protocol::{self, Call, Event, Frame, INITIALIZE, Question, SERVERS, TurnResult};
 use super::{AgentTask, Gate, GateAnswer};
-use crate::plugin::ToolCall;
+use crate::plugin::{RealPath, ToolCall};
 
 /// Lines that wait to be written. The CLI reads eagerly; one that does not is broken.
 pub(super) const MOST_UNWRITTEN: usize = 1024;
@@ -217,6 +217,7 @@ impl<'a> Talk<'a> {
             subagent: call.subagent,
             mcp_server: call.mcp_server.map(|server| server.name),
             index,
+            real: RealPath::Now,
         }
     }
 

@@ -1,5 +1,7 @@
 //! `gatehouse plugin …`: what an operator says to a running gateway about its plugins.
 
+mod explain;
+mod replay;
 mod show;
 
 use std::collections::BTreeMap;
@@ -57,8 +59,39 @@ enum Verb {
         /// enforce: it counts; monitor: it is asked and recorded; off: it is not asked
         mode: Mode,
         #[command(flatten)]
+        tasks: Tasks,
+        #[command(flatten)]
         seen: IfActive,
     },
+    /// Have a set tried before it is active: by a share of the tasks, or beside the active one
+    Try {
+        /// A revision of `history`; without it, the one that is being tried
+        revision: Option<String>,
+        /// Of a hundred tasks so many are pinned to it
+        #[arg(long, default_value_t = 0, value_name = "PERCENT")]
+        share: u8,
+        /// Beside the other tasks it is asked, and recorded only
+        #[arg(long)]
+        shadow: bool,
+        #[command(flatten)]
+        seen: IfActive,
+    },
+    /// Make the tried set the active one
+    Promote(IfActive),
+    /// What differs between two sets, and what each made of the same questions
+    Diff {
+        /// A revision
+        from: String,
+        /// Another one
+        to: String,
+        /// So many of the newest tasks are looked through
+        #[arg(long, default_value_t = 100)]
+        tasks: u16,
+    },
+    /// What another set would have decided about past tasks; nothing is changed
+    Replay(replay::Options),
+    /// Why a tool call was allowed or denied, by whom and by which bytes
+    Explain(explain::Options),
     /// The same as `mode NAME enforce`
     Enable {
         /// Its name in the manifest
@@ -88,6 +121,41 @@ impl Mode {
     }
 }
 
+/// For which tasks a mode is; without any, for all of them. In each `*` stands for any characters.
+#[derive(Debug, Args)]
+struct Tasks {
+    /// Only for these callers
+    #[arg(long)]
+    caller: Option<String>,
+    /// Only for these repositories, as HOST/PATH
+    #[arg(long)]
+    repository: Option<String>,
+    /// Only for tasks with this label, as NAME=VALUE
+    #[arg(long)]
+    label: Option<String>,
+    /// Only for these models
+    #[arg(long)]
+    model: Option<String>,
+}
+
+impl Tasks {
+    /// None where nothing is said.
+    fn to_json(&self) -> Option<Value> {
+        let said = [
+            ("caller", &self.caller),
+            ("repository", &self.repository),
+            ("label", &self.label),
+            ("model", &self.model),
+        ];
+        let said = said.into_iter().filter_map(|(name, text)| {
+            let text = text.as_ref()?;
+            Some((name.to_owned(), Value::from(text.clone())))
+        });
+        let said: serde_json::Map<String, Value> = said.collect();
+        (!said.is_empty()).then_some(Value::Object(said))
+    }
+}
+
 #[derive(Debug, Args)]
 struct IfActive {
     /// Only where this revision is the active one
@@ -104,7 +172,7 @@ struct Gateway {
 /// Ends with 0 where the gateway did as it was told.
 pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
     match ask(options, sources).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("gatehouse: {failure:#}");
             ExitCode::FAILURE
@@ -112,11 +180,15 @@ pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
     }
 }
 
-async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
+async fn ask(options: Options, sources: &Sources) -> anyhow::Result<ExitCode> {
     let gateway = Gateway::find(options.url, sources)?;
-    let mode = |name: String, mode: Mode, seen: Option<IfActive>| {
+    let mode = |name: String, mode: Mode, tasks: Option<Value>, seen: Option<IfActive>| {
         let request = gateway.request(Method::PATCH, &format!("/plugins/{name}"), seen);
-        request.json(&json!({ "mode": mode.as_str() }))
+        let mut wanted = json!({ "mode": mode.as_str() });
+        if let (Some(tasks), Some(wanted)) = (tasks, wanted.as_object_mut()) {
+            wanted.insert("for".to_owned(), tasks);
+        }
+        request.json(&wanted)
     };
     let (request, show): (RequestBuilder, fn(&Value) -> String) = match options.verb {
         Verb::List => (gateway.get("/plugins"), show::list),
@@ -124,7 +196,31 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
             let answer = gateway.send(gateway.get("/plugins")).await?;
             let plugin = show::find(&answer, &name)?;
             println!("{plugin:#}");
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Verb::Replay(wanted) => return replay::run(wanted, options.json, &gateway, sources).await,
+        Verb::Explain(wanted) => return explain::run(&wanted, options.json, &gateway).await,
+        Verb::Try {
+            revision,
+            share,
+            shadow,
+            seen,
+        } => {
+            let request = gateway.request(Method::POST, "/plugins/trial", Some(seen));
+            let wanted = json!({ "revision": revision, "share": share, "shadow": shadow });
+            (request.json(&wanted), show::changed)
+        }
+        Verb::Promote(seen) => (
+            gateway.request(Method::POST, "/plugins/promote", Some(seen)),
+            show::changed,
+        ),
+        Verb::Diff { from, to, tasks } => {
+            let tasks = tasks.to_string();
+            let query = [("from", &from), ("to", &to), ("tasks", &tasks)];
+            (
+                gateway.get(&with_query("/plugins/diff", &query)),
+                show::difference,
+            )
         }
         Verb::History { limit } => (
             gateway.get(&format!("/plugins/history?limit={limit}")),
@@ -144,10 +240,14 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
         Verb::Mode {
             name,
             mode: wanted,
+            tasks,
             seen,
-        } => (mode(name, wanted, Some(seen)), show::changed),
-        Verb::Enable { name } => (mode(name, Mode::Enforce, None), show::changed),
-        Verb::Disable { name } => (mode(name, Mode::Off, None), show::changed),
+        } => (
+            mode(name, wanted, tasks.to_json(), Some(seen)),
+            show::changed,
+        ),
+        Verb::Enable { name } => (mode(name, Mode::Enforce, None, None), show::changed),
+        Verb::Disable { name } => (mode(name, Mode::Off, None, None), show::changed),
     };
     let answer = gateway.send(request).await?;
     if options.json {
@@ -155,7 +255,7 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
     } else {
         print!("{}", show(&answer));
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Gateway {
@@ -187,14 +287,29 @@ impl Gateway {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let bytes = self.bytes(request).await?;
+        serde_json::from_slice(&bytes).context("the gateway answered with something else than JSON")
+    }
+
+    /// The lines of an answer, each of them JSON.
+    async fn lines(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        let text = String::from_utf8(self.bytes(self.get(path)).await?)?;
+        let lines = text.lines().map(serde_json::from_str);
+        lines
+            .collect::<Result<_, _>>()
+            .context("the gateway answered with something else than lines of JSON")
+    }
+
+    async fn bytes(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
         let response = request
             .send()
             .await
             .with_context(|| format!("no gateway answers at {}", self.url))?;
         let status = response.status();
-        let text = response.text().await?;
+        let bytes = response.bytes().await?.to_vec();
         if !status.is_success() {
-            let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+            let text = String::from_utf8_lossy(&bytes);
+            let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             let words = body.get("error").and_then(Value::as_str).unwrap_or(&text);
             let hint = match (status.as_u16(), &self.key) {
                 (403, None) => " (set GATEHOUSE_ADMIN_KEY; there is no key in the data directory)",
@@ -202,8 +317,14 @@ impl Gateway {
             };
             bail!("{words}{hint}");
         }
-        serde_json::from_str(&text).context("the gateway answered with something else than JSON")
+        Ok(bytes)
     }
+}
+
+fn with_query(path: &str, pairs: &[(&str, &String)]) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs);
+    format!("{path}?{}", query.finish())
 }
 
 fn made_key(data_dir: &Path, environment: &BTreeMap<String, String>) -> Option<String> {

@@ -243,6 +243,11 @@ pub struct Plugins {
     pub max_instances: u32,
     #[serde(deserialize_with = "units::count")]
     pub max_decisions: u32,
+    pub keep_inputs: bool,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_inputs: u64,
+    #[serde(deserialize_with = "units::duration")]
+    pub inputs_expire: Duration,
 }
 
 /// `[webhook]` of `config.default.toml`.

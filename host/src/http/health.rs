@@ -81,7 +81,7 @@ async fn verbosely(app: &App) -> Value {
     let writable = app.storage.is_writable().await;
     let active = app.plugins.active();
     let load = app.dispatcher.load();
-    let mut plugins = json!({ "revision": active.as_ref().map(|set| set.revision()) });
+    let mut plugins = json!({ "revision": active.as_ref().map(|active| active.set().revision()) });
     if let (Some(fields), Some(error)) = (plugins.as_object_mut(), app.plugins.last_error()) {
         fields.insert("error".to_owned(), json!(error));
     }

@@ -14,8 +14,10 @@ mod events;
 mod health;
 mod id;
 mod idempotency;
+mod inputs;
 mod openapi;
 mod peer;
+mod plugin_sets;
 mod plugins;
 mod presence;
 mod problem;
@@ -55,9 +57,11 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(tasks::router())
         .merge(events::router())
         .merge(decisions::router())
+        .merge(inputs::router())
         .merge(artifacts::router())
         .merge(deliveries::router())
         .merge(plugins::router())
+        .merge(plugin_sets::router())
         .merge(openapi::router())
         .fallback(problem::not_found)
         .layer(middleware::from_fn_with_state(

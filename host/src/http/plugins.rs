@@ -1,5 +1,5 @@
 //! `GET /plugins`: which set is active, what each plugin did, what keeps one from loading. Below it the
-//! operator's verbs: what was changed, load the manifest, go back, give a plugin another mode.
+//! operator's verbs: what was changed, load the manifest, go back, try a set, give a plugin another mode.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::problem::{
     REVISION_NOT_FOUND,
 };
 use crate::app::App;
-use crate::plugin::{Asked, ChangeError, Changed, Enforcement};
+use crate::plugin::{Asked, ChangeError, Changed, Enforcement, Extent, ModeFor, NewMode};
 
 /// Bytes of what an operator asks for, and how long it may take to come.
 const ASKED_SIZE: u64 = 16 << 10;
@@ -35,6 +35,8 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/plugins/history", get(history))
         .route("/plugins/reload", post(reload))
         .route("/plugins/rollback", post(roll_back))
+        .route("/plugins/trial", post(try_out))
+        .route("/plugins/promote", post(promote))
         .route("/plugins/{name}", patch(change))
 }
 
@@ -95,10 +97,22 @@ async fn roll_back(
     )
 }
 
+/// `for` tells for which tasks; without it the mode is for all of them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OtherMode {
     mode: Enforcement,
+    #[serde(rename = "for")]
+    tasks: Option<Tasks>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tasks {
+    caller: Option<String>,
+    repository: Option<String>,
+    label: Option<String>,
+    model: Option<String>,
 }
 
 async fn change(
@@ -109,10 +123,70 @@ async fn change(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let seen = seen(&headers)?;
-    let expected = "{\"mode\": \"enforce\" | \"monitor\" | \"off\"}";
-    let OtherMode { mode } = read(body, expected).await?;
+    let expected = "{\"mode\": \"enforce\" | \"monitor\" | \"off\", \"for\"?: {\"caller\"?, \
+                    \"repository\"?, \"label\"?, \"model\"?}}";
+    let OtherMode { mode, tasks } = read(body, expected).await?;
+    let new = match tasks {
+        None => NewMode::All(mode),
+        Some(Tasks {
+            caller,
+            repository,
+            label,
+            model,
+        }) => NewMode::Some(ModeFor {
+            mode,
+            caller,
+            repository,
+            label,
+            model,
+        }),
+    };
     let asked = asked(operator, seen.as_deref());
-    answer(app.plugins.set_mode(&name, mode, &asked).await)
+    answer(app.plugins.set_mode(&name, &new, &asked).await)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TryOut {
+    revision: Option<String>,
+    #[serde(default)]
+    share: u8,
+    #[serde(default)]
+    shadow: bool,
+}
+
+async fn try_out(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let seen = seen(&headers)?;
+    let expected = "{\"revision\"?: \"…\", \"share\"?: 1 to 99, \"shadow\"?: true}";
+    let TryOut {
+        revision,
+        share,
+        shadow,
+    } = read(body, expected).await?;
+    let extent = Extent { share, shadow };
+    extent
+        .check()
+        .map_err(|error| Problem::new(INVALID_CHANGE, error))?;
+    let asked = asked(operator, seen.as_deref());
+    answer(
+        app.plugins
+            .try_out(revision.as_deref(), extent, &asked)
+            .await,
+    )
+}
+
+async fn promote(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let seen = seen(&headers)?;
+    answer(app.plugins.promote(&asked(operator, seen.as_deref())).await)
 }
 
 fn asked(operator: Operator, seen: Option<&str>) -> Asked<'_> {

@@ -68,6 +68,8 @@ codes! {
     PLUGINS_CHANGED = CONFLICT "plugins-changed",
     PLUGIN_NOT_FOUND = NOT_FOUND "no-such-plugin",
     REVISION_NOT_FOUND = NOT_FOUND "revision-not-found",
+    COMPONENT_NOT_FOUND = NOT_FOUND "component-not-found",
+    INPUTS_NOT_KEPT = NOT_FOUND "inputs-not-kept",
     PLUGINS_NOT_READY = SERVICE_UNAVAILABLE "plugins-not-ready",
     STORAGE_UNAVAILABLE = SERVICE_UNAVAILABLE "storage-unavailable",
     KEYS_UNAVAILABLE = SERVICE_UNAVAILABLE "keys-unavailable",

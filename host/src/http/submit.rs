@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::bucket::Generation;
 use crate::envelope::Purpose;
 use crate::git::RepositoryUrl;
-use crate::plugin::DecisionLog;
+use crate::plugin::Journal;
 use crate::task::{Claim, Mode, Record, TaskError, TaskId, names};
 
 /// How often a request looks again because another one under its key was faster.
@@ -136,7 +136,7 @@ impl Submitted {
     async fn make(&self, repeated: Option<Repeated<'_>>) -> Result<Option<Accepted>, Problem> {
         let app = &self.app;
         let place = app.dispatcher.reserve()?;
-        let plugins = app.plugins.active().ok_or_else(|| {
+        let active = app.plugins.active().ok_or_else(|| {
             let problem = Problem::new(
                 PLUGINS_NOT_READY,
                 "No plugin set is active; an operator must mend it",
@@ -168,7 +168,7 @@ impl Submitted {
         }
         let admitted = app
             .admission
-            .admit(draft, &self.caller.name, &plugins, |id| logs_uri(app, id))
+            .admit(draft, &self.caller.name, &active, |id| logs_uri(app, id))
             .await?;
         let mut record = admitted.record;
         if let Some(claim) = announced {
@@ -216,7 +216,7 @@ impl Submitted {
             (created, ..) => created?,
         }
         // From here on the task exists, and whatever goes wrong must not keep it out of the line.
-        let decisions = DecisionLog::open(
+        let decisions = Journal::of_decisions(
             Arc::clone(app.tasks.bucket()),
             &id,
             app.config.plugins.max_decisions,

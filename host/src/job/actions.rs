@@ -9,9 +9,7 @@ use serde_json::{Map, Value, json};
 use super::gate::redact;
 use super::interrupt::{Cause, Interrupt};
 use crate::admission::{Request, action_key};
-use crate::plugin::{
-    Action, ActionWhen, Capabilities, DecisionLog, OutcomeView, PluginSet, TaskView,
-};
+use crate::plugin::{Action, ActionWhen, Capabilities, Journal, OutcomeView, PluginSet, TaskView};
 use crate::redact::Redactor;
 use crate::task::{ActionResult, ActionStatus, Ending, EventLog, Status};
 
@@ -24,7 +22,7 @@ pub(super) struct Actions<'a> {
     pub(super) plugins: &'a PluginSet,
     pub(super) task: Arc<TaskView>,
     pub(super) log: &'a EventLog,
-    pub(super) decisions: &'a DecisionLog,
+    pub(super) decisions: &'a Journal,
     pub(super) redactor: &'a Redactor,
     pub(super) capabilities: Capabilities,
     pub(super) interrupt: &'a Interrupt,

@@ -10,7 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::agent::{Gate, GateAnswer};
-use crate::plugin::{Decision, DecisionLog, PluginSet, TaskState, TaskView, ToolCall, Verdict};
+use crate::plugin::{
+    Decision, Input, Journal, PluginSet, RecordedCall, RecordedTask, TaskState, TaskView, ToolCall,
+    Verdict,
+};
 use crate::redact::Redactor;
 use crate::task::EventLog;
 
@@ -27,6 +30,8 @@ pub(super) struct PolicyGate {
     /// like every other.
     within: Duration,
     denied: AtomicU32,
+    /// Whether calls are wanted after they are answered.
+    keeps_calls: bool,
     /// The task's.
     pub(super) log: EventLog,
     answered: mpsc::Sender<Answered>,
@@ -47,6 +52,7 @@ impl PolicyGate {
             state: TaskState::default(),
             within,
             denied: AtomicU32::new(0),
+            keeps_calls: recorder.inputs.is_some() || recorder.beside.is_some(),
             log: recorder.log.clone(),
             answered,
             recording: tokio::spawn(recorder.run(unrecorded)),
@@ -68,6 +74,12 @@ impl Gate for PolicyGate {
     /// The answer does not wait for the logs, only for a place among those who wait for them.
     async fn decide(&self, call: ToolCall) -> GateAnswer {
         let (id, tool) = (call.id.clone(), call.tool.clone());
+        let call = if self.keeps_calls {
+            call.settled()
+        } else {
+            call
+        };
+        let kept = self.keeps_calls.then(|| call.clone());
         let ruling = self
             .plugins
             .decide(&self.task, call, &self.state, self.within)
@@ -85,6 +97,7 @@ impl Gate for PolicyGate {
         let answered = Answered {
             id,
             tool,
+            call: kept,
             verdict,
             denial,
             decisions: ruling.decisions,
@@ -102,6 +115,8 @@ impl Gate for PolicyGate {
 struct Answered {
     id: String,
     tool: String,
+    /// As the agent made it, where it is kept or asked about again.
+    call: Option<ToolCall>,
     verdict: &'static str,
     /// By which plugin, and why.
     denial: Option<(String, String)>,
@@ -111,14 +126,62 @@ struct Answered {
 /// Keeps every decision, and tells followers what was decided, in the order of the answers.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    pub(super) decisions: DecisionLog,
+    pub(super) decisions: Journal,
+    /// Where the operator wants it.
+    pub(super) inputs: Option<Journal>,
+    /// Where a set is tried beside the task's own.
+    pub(super) beside: Option<Beside>,
+    /// What a decision may take.
+    pub(super) within: Duration,
+    pub(super) task: Arc<TaskView>,
     pub(super) log: EventLog,
+}
+
+/// A set that is asked after the answer was given. What it counts in calls is its own.
+#[derive(Debug)]
+pub(super) struct Beside {
+    plugins: Arc<PluginSet>,
+    state: TaskState,
+}
+
+impl Beside {
+    pub(super) fn new(plugins: Arc<PluginSet>) -> Self {
+        Self {
+            plugins,
+            state: TaskState::default(),
+        }
+    }
 }
 
 impl Recorder {
     async fn run(self, mut unrecorded: mpsc::Receiver<Answered>) {
+        self.keep(|| Input::Task(RecordedTask::from(&*self.task)));
         while let Some(answered) = unrecorded.recv().await {
             self.record(answered).await;
+        }
+        if let Some(inputs) = &self.inputs
+            && let Err(error) = inputs.close().await
+        {
+            tracing::warn!(%error, "inputs of decisions were lost");
+        }
+    }
+
+    fn keep(&self, input: impl FnOnce() -> Input) {
+        if let Some(inputs) = &self.inputs
+            && let Some(line) = input().to_line(self.log.redactor())
+        {
+            inputs.add(&[line]);
+        }
+    }
+
+    /// Keeps the call, and what the set says of it that is tried.
+    async fn after(&self, call: ToolCall) {
+        self.keep(|| Input::Call(RecordedCall::from(&call)));
+        if let Some(Beside { plugins, state }) = &self.beside {
+            let ruling = plugins.decide(&self.task, call, state, self.within).await;
+            let mut decisions = ruling.decisions;
+            redact(&mut decisions, self.log.redactor());
+            self.decisions.add(&decisions);
         }
     }
 
@@ -126,6 +189,7 @@ impl Recorder {
         let Answered {
             id,
             tool,
+            call,
             verdict,
             denial,
             mut decisions,
@@ -148,6 +212,9 @@ impl Recorder {
                 "plugin": plugin, "reason": reason, "micros": micros,
             }))
             .await;
+        if let Some(call) = call {
+            self.after(call).await;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::actions::Actions;
-use super::gate::{PolicyGate, Recorder};
+use super::gate::{Beside, PolicyGate, Recorder};
 use super::interrupt::{Cause, Interrupt};
 use super::repository::{self, Site};
 use super::{Failure, Job, Patience, environment_file};
@@ -20,7 +20,7 @@ use crate::broker::{Broker, Credential};
 use crate::envelope::Purpose;
 use crate::git::Repository;
 use crate::isolation::Sandbox;
-use crate::plugin::{DecisionLog, PluginSet, TaskView};
+use crate::plugin::{Journal, PluginSet, TaskView, inputs_name};
 use crate::redact::Redactor;
 use crate::task::{Ending, EventLog, LogLimits, Phase, Reason, Record, Status, TaskId};
 
@@ -115,21 +115,24 @@ impl<'a> Work<'a> {
             payload.created_at,
             &payload.request,
         ));
-        let decisions = DecisionLog::open(
+        let decisions = Journal::of_decisions(
             Arc::clone(self.job.tasks.bucket()),
             self.id,
             self.job.config.plugins.max_decisions,
         );
+        let within = self.job.config.agent.decision_timeout * 9 / 10;
         let recorder = Recorder {
             decisions: decisions.clone(),
+            inputs: self.inputs(payload),
+            beside: match &payload.shadow_set {
+                Some(revision) => self.shadow(revision, redactor).await,
+                None => None,
+            },
+            within,
+            task: Arc::clone(&view),
             log: log.clone(),
         };
-        let gate = PolicyGate::open(
-            Arc::clone(&plugins),
-            Arc::clone(&view),
-            self.job.config.agent.decision_timeout * 9 / 10,
-            recorder,
-        );
+        let gate = PolicyGate::open(Arc::clone(&plugins), Arc::clone(&view), within, recorder);
         let cloned = self.clone_repository(request, &sandbox, log).await;
         let (repository, ran) = match cloned {
             Ok(repository) => {
@@ -254,6 +257,27 @@ impl<'a> Work<'a> {
             Failure::told(
                 Reason::Policy,
                 "The policy plugins this task was admitted with cannot be loaded",
+            )
+        })
+    }
+
+    /// What is asked beside the pinned set. It counts for nothing, so the task goes on without it.
+    async fn shadow(&self, revision: &str, redactor: &Redactor) -> Option<Beside> {
+        match self.pinned_plugins(revision, redactor).await {
+            Ok(set) => Some(Beside::new(Arc::new(set.as_shadow()))),
+            Err(_logged) => None,
+        }
+    }
+
+    /// Where calls are kept as the plugins saw them, where the operator wants that.
+    fn inputs(&self, payload: &Payload) -> Option<Journal> {
+        let settings = &self.job.config.plugins;
+        settings.keep_inputs.then(|| {
+            Journal::open(
+                Arc::clone(self.job.tasks.bucket()),
+                inputs_name(self.id, payload.created_at),
+                settings.max_decisions,
+                usize::try_from(settings.max_inputs).unwrap_or(usize::MAX),
             )
         })
     }

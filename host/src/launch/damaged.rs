@@ -48,6 +48,7 @@ impl Attendant {
 
 fn nothing_known() -> Payload {
     Payload {
+        shadow_set: None,
         request: Map::new(),
         plugin_set: String::new(),
         caller: "unknown".to_owned(),

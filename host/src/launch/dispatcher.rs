@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,9 @@ use crate::webhook::Courier;
 
 /// How often the bucket is looked through.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// Ended tasks that whoever listens may be behind.
+const ENDED: usize = 1024;
 
 /// A queued task that is younger may still be on its way into the line of the gateway that took it.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(30);
@@ -88,6 +91,8 @@ struct Shared {
     queue: Mutex<Queue>,
     /// A task came into the line or a place became free.
     moved: Notify,
+    /// Tells of tasks that are over.
+    ended: broadcast::Sender<TaskId>,
     stop: CancellationToken,
     work: TaskTracker,
 }
@@ -119,6 +124,7 @@ impl Dispatcher {
                 config.queue.max_waiting,
             )),
             moved: Notify::new(),
+            ended: broadcast::channel(ENDED).0,
             stop,
             work: TaskTracker::new(),
         });
@@ -163,6 +169,11 @@ impl Dispatcher {
             running,
             max: queue.max_running(),
         }
+    }
+
+    /// Tells of every task that this gateway saw to its end from now on.
+    pub fn ended(&self) -> broadcast::Receiver<TaskId> {
+        self.shared.ended.subscribe()
     }
 
     /// What is unfinished.
@@ -310,6 +321,10 @@ impl Shared {
             let ended = shared.attendant.attend(&id, &overdue).await;
             if let Err(error) = &ended {
                 tracing::warn!(task = %id, %error, "a task is let go until the next look");
+            }
+            if ended.is_ok() {
+                // There may be nobody who wants to know.
+                let _ = shared.ended.send(id.clone());
             }
             shared
                 .queue()

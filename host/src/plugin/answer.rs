@@ -162,6 +162,7 @@ mod tests {
 
     fn call<T>(outcome: CallOutcome<T>) -> Call<T> {
         Call {
+            memory: 0,
             outcome,
             cited: None,
             time: Duration::ZERO,

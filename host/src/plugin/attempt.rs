@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::load::{Loader, Pins};
 use super::loaded::{LoadedPlugin, failed_status};
-use super::manifest::{self, Entry};
+use super::manifest::{self, Entry, Manifest};
+use super::trial::Extent;
 use super::{PluginError, PluginSet};
 use crate::config;
 
@@ -40,6 +41,8 @@ enum Slot {
 pub(super) struct Candidate {
     pub(super) attempt: Attempt,
     pub(super) set: Result<PluginSet, String>,
+    /// How the manifest wants it tried before it is active.
+    pub(super) trial: Option<Extent>,
 }
 
 impl Candidate {
@@ -49,13 +52,14 @@ impl Candidate {
         loader: &Loader,
         settings: &config::Plugins,
         outbound: &config::Outbound,
-        before: Option<&PluginSet>,
+        before: &[Arc<PluginSet>],
     ) -> Self {
         let mut files = vec![settings.manifest.clone()];
-        let entries = match manifest::read(&settings.manifest, settings, outbound) {
-            Ok(entries) => entries,
-            Err(error) => return Self::new(Vec::new(), files, Err(error)),
-        };
+        let Manifest { trial, entries } =
+            match manifest::read(&settings.manifest, settings, outbound) {
+                Ok(manifest) => manifest,
+                Err(error) => return Self::new(Vec::new(), files, Err(error)),
+            };
         let mut slots = Vec::new();
         for (name, entry) in entries {
             slots.push(match entry {
@@ -72,7 +76,10 @@ impl Candidate {
             });
         }
         let set = set_of(&slots);
-        Self::new(slots, files, set)
+        Self {
+            trial,
+            ..Self::new(slots, files, set)
+        }
     }
 
     /// Nothing can be loaded at all.
@@ -87,11 +94,15 @@ impl Candidate {
             at: Some(Timestamp::now()),
             files,
         };
-        Self { attempt, set }
+        Self {
+            attempt,
+            set,
+            trial: None,
+        }
     }
 }
 
-async fn load_one(loader: &Loader, entry: Entry, before: Option<&PluginSet>) -> Slot {
+async fn load_one(loader: &Loader, entry: Entry, before: &[Arc<PluginSet>]) -> Slot {
     match loader.load_file(&entry, before).await {
         Ok(plugin) => Slot::Loaded(plugin),
         Err(error) => {
@@ -134,7 +145,7 @@ impl Attempt {
     /// `{"revision", "error"?, "attemptedAt", "plugins": […]}`: each plugin of the active set, with the
     /// last error where the manifest asks for something else of it that cannot be had; then those of the
     /// manifest that are not in the set.
-    pub(super) fn status(&self, active: Option<&PluginSet>) -> Value {
+    pub(super) fn status(&self, active: Option<&PluginSet>) -> Map<String, Value> {
         let mut lines: Vec<Map<String, Value>> = Vec::new();
         for plugin in active.into_iter().flat_map(PluginSet::plugins) {
             lines.push(plugin.status("active"));
@@ -170,7 +181,7 @@ impl Attempt {
             status.insert("error".to_owned(), json!(error));
         }
         status.insert("plugins".to_owned(), json!(lines));
-        Value::Object(status)
+        status
     }
 }
 

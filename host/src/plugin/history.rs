@@ -11,6 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::trial::TrialChange;
 use crate::bucket::{Bucket, BucketError, Durability, Generation, When};
 
 const ACTIVE: &str = "plugins/active.json";
@@ -29,6 +30,10 @@ pub enum How {
     Rollback,
     /// An operator changed one plugin's mode.
     Mode,
+    /// An operator has a set tried, or has it tried more or less.
+    Trial,
+    /// An operator made the tried set the active one.
+    Promotion,
 }
 
 /// One change of the active set.
@@ -46,7 +51,7 @@ pub struct SetChange {
     /// By what.
     #[serde(default)]
     pub how: How,
-    /// What was active before.
+    /// What was active before this revision.
     #[serde(default)]
     pub from: Option<String>,
     /// What is active since.
@@ -58,6 +63,9 @@ pub struct SetChange {
     /// SHA-256 of each plugin's component.
     #[serde(default)]
     pub digests: BTreeMap<String, String>,
+    /// The set that is tried beside it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialChange>,
 }
 
 /// The change that stands, as it was read.
@@ -102,7 +110,15 @@ impl History {
         let before = standing.map(|standing| &standing.change);
         let change = SetChange {
             number: before.map_or(0, |before| before.number) + 1,
-            from: before.map(|before| before.revision.clone()),
+            from: before.and_then(|before| {
+                let same = before.revision == change.revision;
+                let from = if same {
+                    before.from.as_ref()
+                } else {
+                    Some(&before.revision)
+                };
+                from.cloned()
+            }),
             ..change
         };
         if let Some(before) = before {
@@ -199,6 +215,7 @@ mod tests {
             revision: revision.into(),
             manifest: None,
             digests: BTreeMap::new(),
+            trial: None,
         }
     }
 

@@ -1,30 +1,31 @@
-//! The gateway's plugins: the set that new tasks are pinned to, and how it changes while tasks run.
+//! The gateway's plugins: the sets that new tasks are pinned to, and how they change while tasks run.
 //!
-//! A new set is made aside and whole: loaded, tried, kept in the bucket. Then the change is recorded by
+//! A new set is made aside and whole: loaded, tried out, kept in the bucket. Then the change is recorded by
 //! compare-and-set, and only then one pointer is swapped. Whoever was admitted before keeps the set that
 //! it was admitted under, its job too. What goes wrong on the way leaves everything as it was.
+//!
+//! Here is what the manifest and other gateways lead to; what operators say is in `operate`.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::attempt::{Attempt, Candidate};
 use super::change::{Asked, ChangeError, Changed};
 use super::history::{History, How, SetChange, Standing};
 use super::load::{Loader, Pins};
 use super::loaded::LoadedPlugin;
-use super::manifest::Enforcement;
+use super::trial::{Active, Extent, Trial, TrialChange};
 use super::{PluginError, PluginSet};
 use crate::bucket::{Bucket, BucketError};
 use crate::config::{self, Config};
-use crate::wasm::World;
 
 /// Times that a set is made again because somebody else's change came first.
 const TRIES: usize = 3;
 
-/// The active set, and what became of the last attempt to load the manifest.
+/// The active sets, and what became of the last attempt to load the manifest.
 #[derive(Debug)]
 pub struct Plugins {
     pub(super) settings: config::Plugins,
@@ -32,10 +33,18 @@ pub struct Plugins {
     /// Or why no plugin can be run at all.
     loader: Result<Loader, String>,
     pub(super) history: History,
-    active: RwLock<Option<Arc<PluginSet>>>,
+    active: RwLock<Option<Arc<Active>>>,
     attempt: RwLock<Attempt>,
     /// One change at a time; readers never wait for it.
-    changing: tokio::sync::Mutex<()>,
+    pub(super) changing: tokio::sync::Mutex<()>,
+}
+
+/// What shall be active.
+pub(super) struct Wanted {
+    pub(super) active: Active,
+    pub(super) how: How,
+    /// See [`SetChange::manifest`].
+    pub(super) manifest: Option<String>,
 }
 
 impl Plugins {
@@ -68,9 +77,9 @@ impl Plugins {
         };
         if let Err(error) = plugins.take_manifest(&asked).await {
             match plugins.active() {
-                Some(set) => tracing::error!(
+                Some(active) => tracing::error!(
                     %error,
-                    revision = set.revision(),
+                    revision = active.set.revision(),
                     "the manifest's plugins cannot be used: the set from before is active"
                 ),
                 None => {
@@ -81,8 +90,8 @@ impl Plugins {
         plugins
     }
 
-    /// The set that new tasks are pinned to.
-    pub fn active(&self) -> Option<Arc<PluginSet>> {
+    /// What new tasks are pinned to.
+    pub fn active(&self) -> Option<Arc<Active>> {
         self.active
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -96,7 +105,23 @@ impl Plugins {
 
     /// The body of `GET /plugins`, see `docs/reference/plugins.md`.
     pub fn status(&self) -> Value {
-        self.attempt().status(self.active().as_deref())
+        let active = self.active();
+        let set = active.as_ref().map(|active| active.set.as_ref());
+        let mut status = self.attempt().status(set);
+        if let Some(trial) = active.as_ref().and_then(|active| active.trial.as_ref()) {
+            let plugins = trial.set.plugins().iter();
+            let lines: Vec<_> = plugins.map(|plugin| plugin.status("tried")).collect();
+            status.insert(
+                "trial".to_owned(),
+                json!({
+                    "revision": trial.set.revision(),
+                    "share": trial.extent.share,
+                    "shadow": trial.extent.shadow,
+                    "plugins": lines,
+                }),
+            );
+        }
+        Value::Object(status)
     }
 
     /// Files that the manifest was read from, to be looked at for changes.
@@ -108,8 +133,9 @@ impl Plugins {
         self.attempt.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the manifest and makes its set active. An operator's later choice stands for as long as
-    /// the manifest gives what it gave before; [`Plugins::reload`] overrules it.
+    /// Reads the manifest and makes its set active, or has it tried, as the manifest says. An operator's
+    /// later choice stands for as long as the manifest gives what it gave before; [`Plugins::reload`]
+    /// overrules it.
     pub async fn take_manifest(&self, asked: &Asked<'_>) -> Result<Changed, ChangeError> {
         self.activate_manifest(asked, false).await
     }
@@ -127,30 +153,31 @@ impl Plugins {
         let _turn = self.changing.lock().await;
         for _ in 0..TRIES {
             let standing = self.standing(asked).await?;
-            let candidate = self.candidate().await;
-            let set = match candidate {
-                Ok(set) => set,
+            let (set, extent) = match self.candidate().await {
+                Ok(candidate) => candidate,
                 Err(mistakes) => {
                     self.keep_last_good(standing.as_ref()).await;
                     return Err(ChangeError::Refused(mistakes));
                 }
             };
-            let revision = set.revision().to_owned();
-            if let Some(Standing { change, .. }) = &standing {
-                let taken_before = change.manifest.as_ref() == Some(&revision);
-                if change.revision == revision && taken_before {
-                    self.activate(set);
-                    return Ok(Changed::nothing(revision));
-                }
-                if taken_before && !overrule && self.keep_last_good(standing.as_ref()).await {
-                    return Ok(Changed::nothing(change.revision.clone()));
-                }
+            let mark = mark(&set, extent);
+            let change = standing.as_ref().map(|standing| &standing.change);
+            let taken_before = change.is_some_and(|change| change.manifest.as_ref() == Some(&mark));
+            let stands = taken_before && !overrule;
+            if stands && self.keep_last_good(standing.as_ref()).await {
+                return Ok(Changed::nothing(self.revision()));
             }
-            let manifest = Some(revision);
-            match self
-                .publish(set, How::Manifest, asked, manifest, standing.as_ref())
-                .await
-            {
+            let active = self.as_manifest_says(set, extent, change).await?;
+            if taken_before && change.is_some_and(|change| active.is_of(change)) {
+                self.activate(active);
+                return Ok(Changed::nothing(self.revision()));
+            }
+            let wanted = Wanted {
+                active,
+                how: How::Manifest,
+                manifest: Some(mark),
+            };
+            match self.publish(wanted, asked, standing.as_ref()).await {
                 Err(ChangeError::Bucket(BucketError::Conflict(_))) => {}
                 done => return done,
             }
@@ -158,67 +185,29 @@ impl Plugins {
         Err(self.conflict().await)
     }
 
-    /// Goes back to `revision`, or to what was active before the last change.
-    pub async fn roll_back(
+    /// The manifest's set, or what is active and the manifest's set as a trial.
+    async fn as_manifest_says(
         &self,
-        revision: Option<&str>,
-        asked: &Asked<'_>,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.changing.lock().await;
-        let Some(standing) = self.standing(asked).await? else {
-            return Err(ChangeError::NoSuchRevision(
-                "no set was active before, so there is none to go back to".to_owned(),
-            ));
+        set: Arc<PluginSet>,
+        extent: Option<Extent>,
+        change: Option<&SetChange>,
+    ) -> Result<Active, ChangeError> {
+        let only = |set| Active { set, trial: None };
+        let (Some(extent), Some(change)) = (extent, change) else {
+            // Where nothing was active before, there is nothing to go on with meanwhile.
+            return Ok(only(set));
         };
-        let revision = match revision.or(standing.change.from.as_deref()) {
-            Some(revision) => revision.to_owned(),
-            None => {
-                return Err(ChangeError::NoSuchRevision(
-                    "the active set is the first one, so there is none to go back to".to_owned(),
-                ));
-            }
-        };
-        if revision == standing.change.revision && self.is_active(&revision) {
-            return Ok(Changed::nothing(revision));
+        if change.revision == set.revision() {
+            return Ok(only(set));
         }
-        let set = self.pinned(&revision).await?;
-        let manifest = standing.change.manifest.clone();
-        self.publish_once(set, How::Rollback, asked, manifest, &standing)
-            .await
-    }
-
-    /// Gives one plugin of the active set another mode, until the manifest says something new.
-    pub async fn set_mode(
-        &self,
-        name: &str,
-        mode: Enforcement,
-        asked: &Asked<'_>,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.changing.lock().await;
-        let standing = self.standing(asked).await?;
-        let (Some(standing), Some(active)) = (standing, self.active()) else {
-            return Err(ChangeError::Refused("no plugin set is active".to_owned()));
-        };
-        let mut pins = active.pins();
-        let Some(pin) = pins.plugins.iter_mut().find(|pin| pin.name == name) else {
-            let names = pins.plugins.iter().map(|pin| &*pin.name);
-            return Err(ChangeError::NoSuchPlugin {
-                name: name.to_owned(),
-                known: names.collect::<Vec<_>>().join(", "),
-            });
-        };
-        if pin.world == World::PostExecution && mode == Enforcement::Monitor {
-            let error = super::manifest::no_monitor();
-            return Err(ChangeError::Refused(error.message));
+        match self.pinned(&change.revision).await {
+            Ok(before) => Ok(Active {
+                set: before,
+                trial: Some(Trial::new(set, extent)),
+            }),
+            Err(ChangeError::NoSuchRevision(_)) => Ok(only(set)),
+            Err(error) => Err(error),
         }
-        if pin.mode == mode {
-            return Ok(Changed::nothing(active.revision().to_owned()));
-        }
-        pin.mode = mode;
-        let set = self.of_pins(&pins).await?;
-        let manifest = standing.change.manifest.clone();
-        self.publish_once(set, How::Mode, asked, manifest, &standing)
-            .await
     }
 
     /// Changes from the newest that is below `before`.
@@ -235,27 +224,31 @@ impl Plugins {
         let Some(standing) = self.history.standing().await? else {
             return Ok(());
         };
-        if self.is_active(&standing.change.revision) {
+        if self.is_active(&standing.change) {
             return Ok(());
         }
         let _turn = self.changing.lock().await;
         let Some(standing) = self.history.standing().await? else {
             return Ok(());
         };
-        if !self.is_active(&standing.change.revision) {
-            let set = self.pinned(&standing.change.revision).await?;
-            self.activate(set);
+        if !self.is_active(&standing.change) {
+            let active = self.of_change(&standing.change).await?;
+            self.activate(active);
         }
         Ok(())
     }
 
-    fn loader(&self) -> Result<&Loader, ChangeError> {
+    pub(super) fn loader(&self) -> Result<&Loader, ChangeError> {
         self.loader
             .as_ref()
             .map_err(|error| ChangeError::Refused(error.clone()))
     }
 
-    async fn standing(&self, asked: &Asked<'_>) -> Result<Option<Standing>, ChangeError> {
+    /// The change that stands, where it is the one that the operator saw.
+    pub(super) async fn standing(
+        &self,
+        asked: &Asked<'_>,
+    ) -> Result<Option<Standing>, ChangeError> {
         let standing = self.history.standing().await?;
         let active = standing
             .as_ref()
@@ -277,32 +270,35 @@ impl Plugins {
         }
     }
 
-    /// The manifest's set, made aside. What is active already is not loaded again.
-    async fn candidate(&self) -> Result<PluginSet, String> {
+    /// The manifest's set, made aside. What is loaded already is not loaded again.
+    async fn candidate(&self) -> Result<(Arc<PluginSet>, Option<Extent>), String> {
         let loader = self.loader.as_ref().map_err(Clone::clone);
-        let before = self.active();
-        let Candidate { attempt, set } = match loader {
+        let before = self.loaded();
+        let Candidate {
+            attempt,
+            set,
+            trial,
+        } = match loader {
             Ok(loader) => {
-                let before = before.as_deref();
-                Candidate::of_manifest(loader, &self.settings, &self.outbound, before).await
+                Candidate::of_manifest(loader, &self.settings, &self.outbound, &before).await
             }
             Err(error) => Candidate::failed(error),
         };
         *self.attempt.write().unwrap_or_else(PoisonError::into_inner) = attempt;
-        set
+        set.map(|set| (Arc::new(set), trial))
     }
 
-    /// Makes the recorded set active where none is, or another; false where that cannot be done.
+    /// Makes active what is recorded, where it is not; false where that cannot be done.
     async fn keep_last_good(&self, standing: Option<&Standing>) -> bool {
         let Some(Standing { change, .. }) = standing else {
             return self.active().is_some();
         };
-        if self.is_active(&change.revision) {
+        if self.is_active(change) {
             return true;
         }
-        match self.pinned(&change.revision).await {
-            Ok(set) => {
-                self.activate(set);
+        match self.of_change(change).await {
+            Ok(active) => {
+                self.activate(active);
                 true
             }
             Err(error) => {
@@ -312,50 +308,65 @@ impl Plugins {
         }
     }
 
-    async fn pinned(&self, revision: &str) -> Result<PluginSet, ChangeError> {
-        let loader = self.loader()?;
-        let pins = match loader.pins(revision).await {
-            Ok(pins) => pins,
-            Err(PluginError::Missing(_)) => {
-                return Err(ChangeError::NoSuchRevision(format!(
-                    "there is no plugin set `{revision}`; `gatehouse plugin history` shows those that were active"
-                )));
+    async fn of_change(&self, change: &SetChange) -> Result<Active, ChangeError> {
+        let trial = match &change.trial {
+            Some(trial) => {
+                let set = self.pinned(&trial.revision).await?;
+                Some(Trial::new(set, trial.extent()))
             }
-            Err(PluginError::Bucket(error)) => return Err(error.into()),
-            Err(error) => return Err(ChangeError::Refused(error.to_string())),
+            None => None,
         };
-        self.of_pins(&pins).await
+        Ok(Active {
+            set: self.pinned(&change.revision).await?,
+            trial,
+        })
     }
 
-    async fn of_pins(&self, pins: &Pins) -> Result<PluginSet, ChangeError> {
-        let before = self.active();
+    /// A set of the bucket, by its revision.
+    pub(super) async fn pinned(&self, revision: &str) -> Result<Arc<PluginSet>, ChangeError> {
+        self.of_pins(&self.pins(revision).await?).await
+    }
+
+    /// What a set of the bucket consists of.
+    pub(super) async fn pins(&self, revision: &str) -> Result<Pins, ChangeError> {
+        match self.loader()?.pins(revision).await {
+            Ok(pins) => Ok(pins),
+            Err(PluginError::Missing(_)) => Err(ChangeError::NoSuchRevision(format!(
+                "there is no plugin set `{revision}`; `gatehouse plugin history` shows those that were active"
+            ))),
+            Err(PluginError::Bucket(error)) => Err(error.into()),
+            Err(error) => Err(ChangeError::Refused(error.to_string())),
+        }
+    }
+
+    pub(super) async fn of_pins(&self, pins: &Pins) -> Result<Arc<PluginSet>, ChangeError> {
         let refused = |error: PluginError| match error {
             PluginError::Bucket(error) => ChangeError::Bucket(error),
             error => ChangeError::Refused(error.to_string()),
         };
-        let plugins = self
-            .loader()?
-            .load_pins(pins, before.as_deref())
-            .await
-            .map_err(refused)?;
         let (_, revision) = pins
             .canonical()
             .map_err(|error| ChangeError::Refused(error.to_string()))?;
-        Ok(PluginSet::new(revision, plugins))
+        let before = self.loaded();
+        if let Some(same) = before.iter().find(|set| set.revision() == revision) {
+            return Ok(Arc::clone(same));
+        }
+        let plugins = self
+            .loader()?
+            .load_pins(pins, &before)
+            .await
+            .map_err(refused)?;
+        Ok(Arc::new(PluginSet::new(revision, plugins)))
     }
 
-    async fn publish_once(
+    /// As [`Plugins::publish`], with a conflict told to the operator.
+    pub(super) async fn publish_once(
         &self,
-        set: PluginSet,
-        how: How,
+        wanted: Wanted,
         asked: &Asked<'_>,
-        manifest: Option<String>,
         standing: &Standing,
     ) -> Result<Changed, ChangeError> {
-        let published = self
-            .publish(set, how, asked, manifest, Some(standing))
-            .await;
-        match published {
+        match self.publish(wanted, asked, Some(standing)).await {
             Err(ChangeError::Bucket(BucketError::Conflict(_))) => Err(self.conflict().await),
             done => done,
         }
@@ -363,59 +374,85 @@ impl Plugins {
 
     async fn publish(
         &self,
-        set: PluginSet,
-        how: How,
+        wanted: Wanted,
         asked: &Asked<'_>,
-        manifest: Option<String>,
         standing: Option<&Standing>,
     ) -> Result<Changed, ChangeError> {
-        let pins = set.pins();
-        self.loader()?.keep_set(&pins).await?;
-        let digest = |plugin: &super::loaded::Pin| (plugin.name.clone(), plugin.digest.clone());
+        let Active { set, trial } = &wanted.active;
+        let sets = [Some(set), trial.as_ref().map(|trial| &trial.set)];
+        for set in sets.into_iter().flatten() {
+            self.loader()?.keep_set(&set.pins()).await?;
+        }
         let change = SetChange {
             number: 0,
             at: Timestamp::now(),
             by: asked.by.to_owned(),
-            how,
+            how: wanted.how,
             from: None,
             revision: set.revision().to_owned(),
-            manifest,
-            digests: pins.plugins.iter().map(digest).collect(),
+            manifest: wanted.manifest,
+            digests: set.digests(),
+            trial: trial
+                .as_ref()
+                .map(|trial| TrialChange::new(&trial.set, trial.extent)),
         };
         let change = self.history.record(change, standing).await?;
         tracing::info!(
             revision = change.revision,
             from = change.from,
+            tried = change.trial.as_ref().map(|trial| &*trial.revision),
             by = change.by,
             change = change.number,
-            plugins = pins.plugins.len(),
+            plugins = change.digests.len(),
             "plugins are active"
         );
-        self.activate(set);
+        self.activate(wanted.active);
         Ok(Changed {
             revision: change.revision.clone(),
             change: Some(change),
         })
     }
 
-    fn is_active(&self, revision: &str) -> bool {
-        self.active()
-            .is_some_and(|active| active.revision() == revision)
+    fn revision(&self) -> String {
+        let active = self.active();
+        active.map_or_else(String::new, |active| active.set.revision().to_owned())
     }
 
-    fn activate(&self, set: PluginSet) {
-        if !self.is_active(set.revision()) {
-            *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
+    fn is_active(&self, change: &SetChange) -> bool {
+        self.active().is_some_and(|active| active.is_of(change))
+    }
+
+    fn activate(&self, active: Active) {
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(active));
+    }
+
+    /// The sets that are loaded now, so that nothing of them is loaded twice.
+    fn loaded(&self) -> Vec<Arc<PluginSet>> {
+        let active = self.active();
+        let sets = active.as_deref().map(Active::sets);
+        sets.into_iter().flatten().cloned().collect()
+    }
+}
+
+/// What the manifest gives, in one word.
+fn mark(set: &PluginSet, extent: Option<Extent>) -> String {
+    let revision = set.revision();
+    match extent {
+        None => revision.to_owned(),
+        Some(Extent { share, shadow }) => {
+            let beside = if shadow { "+shadow" } else { "" };
+            format!("{revision}@{share}%{beside}")
         }
     }
 }
 
-/// A plugin of a set that is active already and would be loaded in the same way.
+/// The plugin of a set that would be loaded in the same way.
 pub(super) fn same_of<'a>(
-    before: Option<&'a PluginSet>,
+    before: &'a [Arc<PluginSet>],
     pin: &super::loaded::Pin,
 ) -> Option<&'a Arc<LoadedPlugin>> {
-    before?
-        .plugin(&pin.name)
-        .filter(|plugin| plugin.pin == *pin)
+    before
+        .iter()
+        .filter_map(|set| set.plugin(&pin.name))
+        .find(|plugin| plugin.pin == *pin)
 }

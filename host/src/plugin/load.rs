@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::counters::Counters;
 use super::live::same_of;
-use super::loaded::{Counters, LoadedPlugin, Pin};
+use super::loaded::{LoadedPlugin, Pin};
 use super::manifest::Entry;
+use super::modes::Modes;
 use super::{Grants, PluginError, PluginSet, StandingAction};
 use crate::bucket::{Bucket, BucketError, Durability, When};
 use crate::config;
@@ -100,7 +102,7 @@ impl Loader {
     pub(super) async fn load_file(
         &self,
         entry: &Entry,
-        before: Option<&PluginSet>,
+        before: &[Arc<PluginSet>],
     ) -> Result<Arc<LoadedPlugin>, PluginError> {
         let failed = |error: LoadError| load_error(&entry.name, error);
         let bytes = self.read(entry).await.map_err(failed)?;
@@ -152,6 +154,8 @@ impl Loader {
         let checked = async {
             let grants = Grants::parse(&pin.grants)
                 .map_err(|message| LoadError::new("plugin-manifest", message))?;
+            let modes = Modes::read(&pin.modes)
+                .map_err(|message| LoadError::new("plugin-manifest", message))?;
             let terms = Terms {
                 name: pin.name.as_str().into(),
                 world: pin.world,
@@ -171,15 +175,16 @@ impl Loader {
                     LoadError::new("plugin-options-refused", message)
                 })?;
             }
-            Ok((component, description, grants))
+            Ok((component, description, grants, modes))
         };
-        let (component, description, grants) = checked
+        let (component, description, grants, modes) = checked
             .await
             .map_err(|error| load_error(&pin.name, error))?;
         let counters = Counters::default();
         Ok(LoadedPlugin {
             pin,
             grants,
+            modes,
             description,
             component,
             counters,
@@ -234,7 +239,7 @@ impl Loader {
     pub(super) async fn load_pins(
         &self,
         pins: &Pins,
-        before: Option<&PluginSet>,
+        before: &[Arc<PluginSet>],
     ) -> Result<Vec<Arc<LoadedPlugin>>, PluginError> {
         // One component may serve several entries with different settings.
         let mut components: HashMap<&str, Arc<[u8]>> = HashMap::new();

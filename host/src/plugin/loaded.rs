@@ -1,13 +1,13 @@
 //! One loaded plugin: all facts about it in one place.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::manifest::{Enforcement, Entry, OnError};
-use super::{Action, Grants, StandingAction};
+use super::counters::Counters;
+use super::manifest::{Entry, OnError};
+use super::modes::{Enforcement, ModeFor, Modes};
+use super::{Action, Grants, StandingAction, TaskView};
 use crate::wasm::{Component, Description, Limits, World};
 
 /// What identifies a plugin in a set and is kept in the bucket: everything that can change what it
@@ -22,6 +22,9 @@ pub(super) struct Pin {
     pub(super) settings: Map<String, Value>,
     pub(super) grants: Vec<String>,
     pub(super) mode: Enforcement,
+    /// For some tasks, the first that is meant for it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) modes: Vec<ModeFor>,
     pub(super) on_error: OnError,
     pub(super) limits: PinLimits,
     /// Set where the operator has it run for every task.
@@ -49,6 +52,7 @@ impl Pin {
             settings: entry.settings.clone(),
             grants: entry.grants.words(),
             mode: entry.mode,
+            modes: entry.modes.clone(),
             on_error: entry.on_error,
             limits: PinLimits::new(&entry.limits),
             always: entry.standing.clone(),
@@ -82,35 +86,24 @@ pub(super) struct LoadedPlugin {
     pub(super) pin: Pin,
     /// What the pin's words mean.
     pub(super) grants: Grants,
+    pub(super) modes: Modes,
     pub(super) description: Description,
     pub(super) component: Component,
     pub(super) counters: Counters,
     pub(super) since: Timestamp,
 }
 
-/// What became of a plugin's calls in this process.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    calls: AtomicU64,
-    denials: AtomicU64,
-    traps: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn called(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn denied(&self) {
-        self.denials.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn trapped(&self) {
-        self.traps.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl LoadedPlugin {
+    /// Whether its word counts for this task.
+    pub(super) fn mode_for(&self, task: &TaskView) -> Enforcement {
+        self.modes.of(task).unwrap_or(self.pin.mode)
+    }
+
+    /// Whether there can be a task that it is asked about.
+    pub(super) fn is_ever_asked(&self) -> bool {
+        self.pin.mode != Enforcement::Off || self.modes.ever_on()
+    }
+
     /// What those must know who decide whether it runs.
     pub(super) fn action(&self) -> Action {
         Action {
@@ -124,26 +117,26 @@ impl LoadedPlugin {
     /// A line of `GET /plugins`.
     pub(super) fn status(&self, state: &str) -> Map<String, Value> {
         let pin = &self.pin;
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let line = json!({
             "name": pin.name,
             "world": pin.world,
             "mode": pin.mode,
+            "modes": pin.modes,
             "onError": pin.on_error,
             "state": state,
             "digest": pin.digest,
             "settings": pin.settings,
             "grants": pin.grants,
+            "asks": self.component.asks(),
             "limits": pin.limits,
             "always": pin.always,
             "version": self.description.version,
             "summary": self.description.summary,
-            "calls": count(&self.counters.calls),
-            "denials": count(&self.counters.denials),
-            "traps": count(&self.counters.traps),
             "since": self.since,
         });
-        members(line)
+        let mut line = members(line);
+        line.extend(self.counters.status());
+        line
     }
 }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::limits::{LimitsText, limits};
+use super::modes::{Enforcement, ModeFor, Modes};
+use super::trial::Extent;
 use super::{ActionWhen, Grants, StandingAction};
 use crate::config;
 use crate::outbound::ForPlugins;
@@ -18,29 +20,6 @@ use crate::wasm::{Limits, LoadError, World};
 const SIZE: u64 = 1 << 20;
 /// Plugins of one set: each tool call asks every one of its kind.
 const PLUGINS: usize = 64;
-
-/// Whether a plugin's word counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Enforcement {
-    /// It counts.
-    #[default]
-    Enforce,
-    /// It runs and is logged, and changes nothing.
-    Monitor,
-    /// It is loaded and not asked.
-    Off,
-}
-
-impl Enforcement {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Monitor => "monitor",
-            Self::Off => "off",
-        }
-    }
-}
 
 /// What a plugin counts as that cannot answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +35,8 @@ pub(super) enum OnError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
+    /// To be tried before it is active.
+    trial: Option<Extent>,
     #[serde(default)]
     plugin: Vec<EntryText>,
 }
@@ -73,6 +54,8 @@ struct EntryText {
     grants: Vec<String>,
     #[serde(default)]
     mode: Enforcement,
+    #[serde(default)]
+    modes: Vec<ModeFor>,
     #[serde(default)]
     on_error: OnError,
     #[serde(default)]
@@ -97,6 +80,8 @@ pub(super) struct Entry {
     pub(super) settings: Map<String, Value>,
     pub(super) grants: Grants,
     pub(super) mode: Enforcement,
+    /// For some tasks, the first that is meant for it.
+    pub(super) modes: Vec<ModeFor>,
     pub(super) on_error: OnError,
     pub(super) limits: Limits,
     pub(super) standing: Option<StandingAction>,
@@ -104,15 +89,21 @@ pub(super) struct Entry {
     pub(super) needs_repository: bool,
 }
 
-/// A manifest's plugins in order: what was checked, or why it cannot be used.
-pub(super) type Entries = Vec<(String, Result<Entry, LoadError>)>;
+/// A manifest, read.
+#[derive(Debug)]
+pub(super) struct Manifest {
+    /// How its set is to be tried before it is active.
+    pub(super) trial: Option<Extent>,
+    /// Its plugins in order: what was checked, or why it cannot be used.
+    pub(super) entries: Vec<(String, Result<Entry, LoadError>)>,
+}
 
 /// Reads the manifest. An error is one of the whole file; mistakes in one plugin stand at the plugin.
 pub(super) fn read(
     path: &Path,
     defaults: &config::Plugins,
     outbound: &config::Outbound,
-) -> Result<Entries, String> {
+) -> Result<Manifest, String> {
     let shown = path.display();
     let missing = |error: std::io::Error| {
         format!(
@@ -144,8 +135,11 @@ fn parse(
     directory: &Path,
     defaults: &config::Plugins,
     outbound: &config::Outbound,
-) -> Result<Entries, String> {
+) -> Result<Manifest, String> {
     let text: Text = toml::from_str(text).map_err(|error| error.to_string())?;
+    if let Some(extent) = text.trial {
+        extent.check().map_err(|error| format!("trial: {error}"))?;
+    }
     if text.plugin.len() > PLUGINS {
         return Err(format!("a set has at most {PLUGINS} plugins"));
     }
@@ -165,7 +159,10 @@ fn parse(
         let name = entry.name.clone();
         (name, check(entry, directory, defaults, outbound))
     };
-    Ok(text.plugin.into_iter().map(checked).collect())
+    Ok(Manifest {
+        trial: text.trial,
+        entries: text.plugin.into_iter().map(checked).collect(),
+    })
 }
 
 /// `^[a-z0-9-]{1,64}$`
@@ -187,9 +184,10 @@ fn check(
         source: source(&entry.source, directory)?,
         sha256: entry.sha256.as_deref().map(digest).transpose()?,
         grants: grants(entry.world, &entry.grants, outbound)?,
-        mode: mode(entry.world, entry.mode)?,
+        mode: mode(&entry)?,
         limits: limits(entry.world, &entry.limits, defaults)?,
         on_error: entry.on_error,
+        modes: entry.modes,
         name: entry.name,
         world: entry.world,
         settings,
@@ -290,11 +288,24 @@ fn needs_repository(entry: &EntryText) -> Result<bool, LoadError> {
     Ok(entry.needs_repository)
 }
 
-fn mode(world: World, mode: Enforcement) -> Result<Enforcement, LoadError> {
-    if world == World::PostExecution && mode == Enforcement::Monitor {
-        return Err(no_monitor());
+fn mode(entry: &EntryText) -> Result<Enforcement, LoadError> {
+    if entry.world == World::PostExecution {
+        if !entry.modes.is_empty() {
+            return Err(no_modes());
+        }
+        if entry.mode == Enforcement::Monitor {
+            return Err(no_monitor());
+        }
     }
-    Ok(mode)
+    Modes::read(&entry.modes).map_err(mistake)?;
+    Ok(entry.mode)
+}
+
+pub(super) fn no_modes() -> LoadError {
+    mistake(
+        "modes for some tasks are for validators and tool-permission plugins: an action runs where it is \
+         asked for, or by `always`",
+    )
 }
 
 pub(super) fn no_monitor() -> LoadError {

@@ -20,6 +20,7 @@ fn of_world(world: &str, text: &str) -> Result<Entry, LoadError> {
     let text = format!("[[plugin]]\n{base}{text}");
     parse(&text, Path::new("/etc/g"), &defaults(), &test_outbound())
         .unwrap()
+        .entries
         .remove(0)
         .1
 }
@@ -137,6 +138,7 @@ fn a_missing_or_empty_manifest_says_what_to_do_and_a_comment_is_one() {
     assert!(
         read(&path, &defaults(), &test_outbound())
             .unwrap()
+            .entries
             .is_empty()
     );
 }

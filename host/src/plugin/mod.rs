@@ -3,8 +3,9 @@
 //!
 //! `manifest` reads what the operator wrote, `load` makes [`LoadedPlugin`](loaded::LoadedPlugin)s of it
 //! or of a revision in the bucket, `set` asks them, `answer` says what their answers mean. `live` holds
-//! the active set and changes it, `attempt` is one reading of the manifest, `watch` notices that there is
-//! something new, `history` keeps every change. What a plugin may see is in
+//! what is active and changes it, `operate` is what operators say about it, `trial` a set that is tried
+//! first, `attempt` one reading of the manifest; `watch` notices that there is something new, `history`
+//! keeps every change. What a plugin may see is in
 //! `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
 //!
 //! Knows nothing of serving HTTP and nothing of wasmtime (`wasm/` does); what plugins send is judged here
@@ -15,12 +16,16 @@ mod answer;
 mod artifacts;
 mod attempt;
 mod change;
+mod compare;
+mod counters;
 mod decision;
 mod failure;
 mod git;
 mod grants;
 mod history;
 mod http;
+mod input;
+mod journal;
 mod limits;
 mod live;
 mod load;
@@ -28,10 +33,13 @@ mod loaded;
 mod manifest;
 #[cfg(test)]
 mod memory_bucket;
+mod modes;
 mod notes;
+mod operate;
 mod path;
 mod search;
 mod set;
+mod trial;
 mod verdict;
 mod view;
 mod watch;
@@ -46,7 +54,8 @@ use crate::wasm::EngineError;
 
 pub use artifacts::{Artifacts, Stored};
 pub use change::{Asked, ChangeError, Changed};
-pub use decision::{Decision, DecisionLog};
+pub use compare::{Answers, Question, Said, answers};
+pub use decision::Decision;
 pub use failure::Failure;
 pub use git::{
     Change, Cloned, Commit, Committed, GitRepository, OnConflict, Push, Pushed, Recovery,
@@ -55,15 +64,19 @@ pub use grants::Grants;
 pub use history::{How, SetChange};
 pub(crate) use http::Wanted;
 pub use http::{Http, HttpClient, HttpRequest, HttpResponse};
+pub use input::{Input, RecordedCall, RecordedTask, inputs_name, keep_removing_old_inputs};
+pub use journal::Journal;
 pub use live::Plugins;
-pub use manifest::Enforcement;
+pub use modes::{Enforcement, ModeFor};
 pub use notes::{Notes, TaskState};
+pub use operate::NewMode;
 pub use set::PluginSet;
+pub use trial::{Active, Extent, Pinned, TrialChange};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
     Validation, Verdict,
 };
-pub use view::{OutcomeView, TaskView, ToolCall};
+pub use view::{OutcomeView, RealPath, TaskView, ToolCall};
 pub use workspace::{Found, Workspace};
 
 /// Why no set could be loaded.
@@ -104,6 +117,9 @@ fn test_settings(manifest: &Path) -> config::Plugins {
         max_component_size: 64 << 20,
         max_instances: 4,
         max_decisions: 100,
+        keep_inputs: false,
+        max_inputs: 1 << 20,
+        inputs_expire: std::time::Duration::from_secs(3600),
     }
 }
 
@@ -150,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_manifest_without_plugins_is_active_and_kept() {
         let (bucket, plugins) = load("# no plugins", &[]).await;
-        let set = plugins.active().unwrap();
+        let set = plugins.active().unwrap().set().clone();
         assert_eq!(set.validators(), 0);
         assert_eq!(plugins.last_error(), None);
         let name = format!("plugins/sets/{}.json", set.revision());
@@ -177,12 +193,12 @@ mod tests {
         };
         say("# none");
         let plugins = start().await;
-        let first = plugins.active().unwrap();
+        let first = plugins.active().unwrap().set().clone();
         let absent = "[[plugin]]\nname = \"a\"\nworld = \"validator\"\nsource = \"a.wasm\"\n";
         say(absent);
         let error = plugins.take_manifest(&asked).await.unwrap_err();
         assert!(matches!(error, ChangeError::Refused(_)), "{error}");
-        assert_eq!(plugins.active().unwrap().revision(), first.revision());
+        assert_eq!(plugins.active().unwrap().set().revision(), first.revision());
         assert!(plugins.last_error().unwrap().contains("a.wasm"));
         assert_eq!(plugins.changes(None, 9).await.unwrap().len(), 1);
 
@@ -197,7 +213,7 @@ mod tests {
 
         // The next start finds the mistake again, and the set from before.
         let again = start().await;
-        assert_eq!(again.active().unwrap().revision(), first.revision());
+        assert_eq!(again.active().unwrap().set().revision(), first.revision());
         assert!(again.last_error().is_some());
     }
 
@@ -209,7 +225,7 @@ mod tests {
         std::fs::write(&path, "# none").unwrap();
         let (settings, outbound) = (test_settings(&path), test_outbound());
         let ours = Plugins::load_from(&settings, &outbound, directory.path(), bucket.clone()).await;
-        let revision = ours.active().unwrap().revision().to_owned();
+        let revision = ours.active().unwrap().set().revision().to_owned();
         let theirs = json!({"revision": "0123456789abcdef", "at": jiff::Timestamp::now()});
         let put = |value: Value| {
             let (data, when) = (value.to_string().into(), crate::bucket::When::Always);
@@ -222,7 +238,7 @@ mod tests {
         };
         put(theirs).await.unwrap();
         assert!(ours.take_over().await.is_err(), "there is no such set");
-        assert_eq!(ours.active().unwrap().revision(), revision);
+        assert_eq!(ours.active().unwrap().set().revision(), revision);
     }
 
     #[tokio::test]
@@ -282,7 +298,7 @@ mod tests {
     async fn a_revision_that_is_absent_or_was_tampered_with_is_not_loaded() {
         let directory = tempfile::tempdir().unwrap();
         let (bucket, plugins) = load("# none", &[]).await;
-        let revision = plugins.active().unwrap().revision().to_owned();
+        let revision = plugins.active().unwrap().set().revision().to_owned();
         let settings = test_settings(Path::new("unused"));
         let loader = Loader::new(&settings, directory.path(), bucket.clone()).unwrap();
         assert!(loader.pins(&revision).await.unwrap().plugins.is_empty());
@@ -302,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn without_policies_the_agents_own_rules_decide() {
         let (_bucket, plugins) = load("# none", &[]).await;
-        let set = plugins.active().unwrap();
+        let set = plugins.active().unwrap().set().clone();
         let task = TaskView::new(
             "t".parse().unwrap(),
             crate::task::Mode::Sync,
@@ -319,6 +335,7 @@ mod tests {
             subagent: None,
             mcp_server: None,
             index: 0,
+            real: RealPath::Now,
         };
         let ruling = set
             .decide(

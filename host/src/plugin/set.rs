@@ -1,5 +1,6 @@
 //! One immutable set of loaded plugins, in the manifest's order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use sha2::{Digest, Sha256};
 use super::answer::{self, Judgement};
 use super::load::{Loader, Pins};
 use super::loaded::LoadedPlugin;
-use super::manifest::{Enforcement, OnError};
+use super::manifest::OnError;
+use super::modes::Enforcement;
 use super::verdict::{
     Action, ActionRun, Capabilities, OptionsRefused, Rejection, Ruling, Validation, Verdict,
 };
+use super::view::RealPath;
 use super::{
     Artifacts, Decision, Http, OutcomeView, PluginError, TaskState, TaskView, ToolCall, Workspace,
 };
@@ -30,6 +33,8 @@ const NAME: usize = 256;
 pub struct PluginSet {
     revision: String,
     plugins: Vec<Arc<LoadedPlugin>>,
+    /// Its word counts nowhere: it is asked beside the set that a task is pinned to.
+    shadow: bool,
     /// Takes the task's secrets out of what plugins say, before it is cut and goes anywhere.
     redactor: Redactor,
 }
@@ -39,6 +44,7 @@ impl PluginSet {
         Self {
             revision,
             plugins,
+            shadow: false,
             redactor: Redactor::default(),
         }
     }
@@ -53,11 +59,22 @@ impl PluginSet {
     ) -> Result<Arc<Self>, PluginError> {
         let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?;
         let pins = loader.pins(revision).await?;
-        let plugins = loader.load_pins(&pins, None).await?;
+        let plugins = loader.load_pins(&pins, &[]).await?;
         Ok(Arc::new(Self {
             redactor,
             ..Self::new(revision.to_owned(), plugins)
         }))
+    }
+
+    /// The same set, to be asked beside another one.
+    #[must_use]
+    pub fn as_shadow(&self) -> Self {
+        Self {
+            revision: self.revision.clone(),
+            plugins: self.plugins.clone(),
+            shadow: true,
+            redactor: self.redactor.clone(),
+        }
     }
 
     /// Hex digest over the set's content.
@@ -67,6 +84,13 @@ impl PluginSet {
 
     pub(super) fn pins(&self) -> Pins {
         Pins::of(&self.plugins)
+    }
+
+    /// SHA-256 of each plugin's component, by its name.
+    pub(super) fn digests(&self) -> BTreeMap<String, String> {
+        let pins = self.plugins.iter().map(|plugin| &plugin.pin);
+        pins.map(|pin| (pin.name.clone(), pin.digest.clone()))
+            .collect()
     }
 
     pub(super) fn plugins(&self) -> &[Arc<LoadedPlugin>] {
@@ -82,13 +106,16 @@ impl PluginSet {
         self.of(World::Validator).count()
     }
 
-    /// Asks the n-th validator. A plugin that cannot answer counts as its `on_error` says, and so
-    /// does an `n` that does not exist: as a refusal.
-    pub async fn validate(&self, n: usize, task: Arc<TaskView>) -> (Validation, Decision) {
+    /// Asks the n-th validator; none where it is off for this task. A plugin that cannot answer counts
+    /// as its `on_error` says, and so does an `n` that does not exist: as a refusal.
+    pub async fn validate(&self, n: usize, task: Arc<TaskView>) -> Option<(Validation, Decision)> {
         let Some(plugin) = self.of(World::Validator).nth(n) else {
-            return self.no_such_validator(n);
+            return Some(self.no_such_validator(n));
         };
-        plugin.counters.called();
+        let mode = plugin.mode_for(&task);
+        if mode == Enforcement::Off {
+            return None;
+        }
         let call = plugin
             .component
             .validate(Reach {
@@ -97,11 +124,10 @@ impl PluginSet {
                 ..Reach::default()
             })
             .await;
-        let mut decision = self.decision(plugin, "validation", call.time, call.cited.clone());
+        let mut decision = self.decision(plugin, "validation", mode, &call);
         let validation = match answer::settle(call, &self.redactor).and_then(answer::validation) {
             Ok(validation) => validation,
             Err(fault) => {
-                plugin.counters.trapped();
                 fault.record(&mut decision);
                 match plugin.pin.on_error {
                     OnError::Allow => Validation::Accept,
@@ -118,7 +144,6 @@ impl PluginSet {
             Validation::Accept => "accept",
             Validation::Amend(_) => "amend",
             Validation::Reject(rejection) => {
-                plugin.counters.denied();
                 decision
                     .reason
                     .get_or_insert_with(|| rejection.message.clone());
@@ -126,10 +151,11 @@ impl PluginSet {
             }
         }
         .to_owned();
-        match plugin.pin.mode {
+        plugin.counters.count(&decision);
+        Some(match mode {
             Enforcement::Enforce => (validation, decision),
             Enforcement::Monitor | Enforcement::Off => (Validation::Accept, decision),
-        }
+        })
     }
 
     /// Asks the tool-permission plugins in order: first deny wins, a rewrite feeds the next.
@@ -149,7 +175,10 @@ impl PluginSet {
         let mut verdict = Verdict::Abstain;
         let mut decisions = Vec::new();
         for plugin in self.of(World::ToolPermission) {
-            plugin.counters.called();
+            let mode = plugin.mode_for(task);
+            if mode == Enforcement::Off {
+                continue;
+            }
             let reach = Reach {
                 task: Some(task.clone()),
                 call: Some(call.clone()),
@@ -163,8 +192,9 @@ impl PluginSet {
                 outcome: CallOutcome::TimedOut,
                 cited: None,
                 time: asked.elapsed(),
+                memory: 0,
             });
-            let mut decision = self.decision(plugin, "tool", answered.time, answered.cited.clone());
+            let mut decision = self.decision(plugin, "tool", mode, &answered);
             decision.call = Some(self.redactor.words(&call.id, NAME));
             decision.tool = Some(self.redactor.words(&call.tool, NAME));
             decision.input_sha256 = Some(hex::encode(Sha256::digest(call.input.to_string())));
@@ -173,7 +203,6 @@ impl PluginSet {
             let judgement = match judgement {
                 Ok(judgement) => judgement,
                 Err(fault) => {
-                    plugin.counters.trapped();
                     fault.record(&mut decision);
                     match plugin.pin.on_error {
                         OnError::Allow => Judgement::Abstain,
@@ -185,7 +214,8 @@ impl PluginSet {
                 }
             };
             decision.verdict = judgement.name().to_owned();
-            let enforced = plugin.pin.mode == Enforcement::Enforce;
+            plugin.counters.count(&decision);
+            let enforced = mode == Enforcement::Enforce;
             let denied = match judgement {
                 Judgement::Abstain => None,
                 Judgement::Allow => {
@@ -199,6 +229,7 @@ impl PluginSet {
                         verdict = Verdict::Allow(Some(input.clone()));
                         call = Arc::new(ToolCall {
                             input,
+                            real: RealPath::Now,
                             ..call.as_ref().clone()
                         });
                     }
@@ -211,7 +242,6 @@ impl PluginSet {
                 )),
             };
             if let Some(reason) = denied {
-                plugin.counters.denied();
                 decision.reason.get_or_insert_with(|| reason.clone());
                 if enforced {
                     decisions.push(decision);
@@ -232,11 +262,10 @@ impl PluginSet {
         let plugin = self
             .action(plugin)
             .ok_or_else(|| OptionsRefused::Unknown(self.action_names()))?;
-        plugin.counters.called();
         let call = plugin.component.check_options(&options.to_string()).await;
         answer::told(call, &self.redactor)
             .map_err(|fault| {
-                plugin.counters.trapped();
+                plugin.counters.faulted();
                 OptionsRefused::Fault(fault.for_callers(&plugin.pin.name))
             })?
             .map_err(OptionsRefused::Bad)
@@ -261,13 +290,16 @@ impl PluginSet {
         let Some(plugin) = self.action(plugin) else {
             return self.no_such_action(plugin);
         };
-        plugin.counters.called();
         let workspace = match Workspace::open(&capabilities.workspace) {
             Ok(workspace) => workspace.guard(capabilities.redactor.as_ref().clone()),
             Err(error) => {
                 tracing::error!(%error, "the workspace cannot be opened");
-                let mut decision = self.decision(plugin, "action", Duration::ZERO, None);
-                decision.verdict = "error".to_owned();
+                let decision = Decision {
+                    plugin: plugin.pin.name.clone(),
+                    digest: plugin.pin.digest.clone(),
+                    verdict: "error".to_owned(),
+                    ..self.blank("action")
+                };
                 let result = Err("The workspace cannot be opened.".to_owned());
                 return ActionRun {
                     result,
@@ -304,11 +336,10 @@ impl PluginSet {
             ..Reach::default()
         };
         let call = plugin.component.run(reach, &options.to_string()).await;
-        let mut decision = self.decision(plugin, "action", call.time, call.cited.clone());
+        let mut decision = self.decision(plugin, "action", plugin.pin.mode, &call);
         let result = match answer::told(call, &self.redactor).and_then(answer::value) {
             Ok(result) => result,
             Err(fault) => {
-                plugin.counters.trapped();
                 fault.record(&mut decision);
                 Err(fault.for_callers(&plugin.pin.name))
             }
@@ -324,6 +355,7 @@ impl PluginSet {
             let before = decision.reason.take().map(|before| format!("{before}; "));
             decision.reason = Some(before.unwrap_or_default() + &missed);
         }
+        plugin.counters.count(&decision);
         ActionRun {
             result,
             uploaded: artifacts.kept(),
@@ -334,7 +366,7 @@ impl PluginSet {
     fn of(&self, world: World) -> impl Iterator<Item = &Arc<LoadedPlugin>> {
         self.plugins
             .iter()
-            .filter(move |plugin| plugin.pin.world == world && plugin.pin.mode != Enforcement::Off)
+            .filter(move |plugin| plugin.pin.world == world && plugin.is_ever_asked())
     }
 
     fn action(&self, name: &str) -> Option<&Arc<LoadedPlugin>> {
@@ -348,20 +380,21 @@ impl PluginSet {
             .collect()
     }
 
-    fn decision(
+    fn decision<T>(
         &self,
         plugin: &LoadedPlugin,
         stage: &str,
-        time: Duration,
-        rule: Option<String>,
+        mode: Enforcement,
+        call: &Call<T>,
     ) -> Decision {
         Decision {
             plugin: plugin.pin.name.clone(),
             digest: plugin.pin.digest.clone(),
-            mode: plugin.pin.mode.as_str().to_owned(),
-            enforced: plugin.pin.mode == Enforcement::Enforce,
-            rule,
-            micros: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+            mode: mode.as_str().to_owned(),
+            enforced: mode == Enforcement::Enforce,
+            rule: call.cited.clone(),
+            micros: u64::try_from(call.time.as_micros()).unwrap_or(u64::MAX),
+            memory: call.memory,
             ..self.blank(stage)
         }
     }
@@ -384,6 +417,8 @@ impl PluginSet {
             tool: None,
             input_sha256: None,
             micros: 0,
+            memory: 0,
+            shadow: self.shadow,
         }
     }
 

@@ -153,6 +153,20 @@ pub struct ToolCall {
     pub mcp_server: Option<String>,
     /// How many calls of this task came before.
     pub index: u32,
+    /// What [`ToolCall::real_path`] goes by.
+    pub real: RealPath,
+}
+
+/// Where the path of a call really leads.
+#[derive(Clone, Debug, Default)]
+pub enum RealPath {
+    /// To be looked at whenever it is asked for.
+    #[default]
+    Now,
+    /// It was looked at before the call ran.
+    Was(Option<PathBuf>),
+    /// It could not be looked at then.
+    Unknown,
 }
 
 impl ToolCall {
@@ -165,7 +179,23 @@ impl ToolCall {
     /// The same with every symbolic link resolved that stands there now, also one that leads to
     /// nothing yet: writing to it would make its target.
     pub fn real_path(&self) -> io::Result<Option<PathBuf>> {
+        match &self.real {
+            RealPath::Now => {}
+            RealPath::Was(path) => return Ok(path.clone()),
+            RealPath::Unknown => return Err(io::Error::other("the path cannot be resolved")),
+        }
         self.path().map(|path| path::real(&path)).transpose()
+    }
+
+    /// The same call with its real path looked at now: whoever judges it later sees what was there before it
+    /// ran.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.real = match self.real_path() {
+            Ok(path) => RealPath::Was(path),
+            Err(_) => RealPath::Unknown,
+        };
+        self
     }
 
     /// The input's key by the tool, so that a second, harmless path beside the one that the tool
@@ -291,6 +321,7 @@ mod tests {
             subagent: None,
             mcp_server: None,
             index: 0,
+            real: RealPath::Now,
         }
     }
 

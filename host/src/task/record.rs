@@ -302,6 +302,9 @@ pub struct Record {
     pub effective: Map<String, Value>,
     /// The revision of the plugin set that the task is pinned to.
     pub plugin_set: String,
+    /// The revision that is asked beside it and changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shadow_set: Option<String>,
     /// Which text of the operator's is its system prompt; none where the request brought its own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub system_prompt_version: Option<String>,

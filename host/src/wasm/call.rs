@@ -45,6 +45,8 @@ pub struct Call<T> {
     pub cited: Option<String>,
     /// Time in the plugin, instantiation included, waiting for a place not.
     pub time: Duration,
+    /// Bytes of linear memory that the instance had at the end: memories never shrink.
+    pub memory: u64,
 }
 
 /// A call that has begun: its store, and since when it runs.
@@ -61,7 +63,7 @@ macro_rules! call {
     ($component:expr, $limit:expr, $reach:expr, |$store:ident| $($world:ident($pre:ident) => $call:expr),+) => {{
         let component = $component;
         let Some(_slot) = component.engine.slot().await else {
-            return Call { outcome: CallOutcome::Trapped("no instances".to_owned()), cited: None, time: Duration::ZERO };
+            return Call { outcome: CallOutcome::Trapped("no instances".to_owned()), cited: None, time: Duration::ZERO, memory: 0 };
         };
         let mut running = Running::begin(component, $limit, $reach);
         let ended = {
@@ -187,6 +189,7 @@ impl Running {
             outcome,
             cited: guest.cited.clone(),
             time,
+            memory: guest.limiter.memory(),
         }
     }
 }

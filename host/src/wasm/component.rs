@@ -10,7 +10,7 @@ use super::bindings::tool_permission::ToolPermissionPre;
 use super::bindings::validator::ValidatorPre;
 use super::cache::{self, Cache};
 use super::guest::Guest;
-use super::link::{check_imports, link};
+use super::link::{asked, check_imports, link};
 use super::{Engine, Limits};
 use crate::plugin::Grants;
 
@@ -94,6 +94,7 @@ pub struct Component {
     pub(super) engine: Engine,
     pub(super) pre: Pre,
     pub(super) terms: Terms,
+    asks: Arc<[&'static str]>,
 }
 
 /// A component with its imports linked, by world.
@@ -133,8 +134,14 @@ impl Component {
         Ok(Self {
             engine: engine.clone(),
             pre,
+            asks: asked(&compiled, engine.inner(), terms.world).into(),
             terms,
         })
+    }
+
+    /// The grants that it cannot do without, as words of the manifest.
+    pub fn asks(&self) -> &[&'static str] {
+        &self.asks
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Limits {
 /// allocator sees, as on a machine without memory; most then abort, and the flag tells why.
 #[derive(Debug)]
 pub(super) struct Limiter {
+    memory: u64,
     memory_left: usize,
     elements_left: usize,
     refused: bool,
@@ -34,6 +35,7 @@ pub(super) struct Limiter {
 impl Limiter {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
+            memory: limits.memory,
             memory_left: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             elements_left: TABLE_ELEMENTS,
             refused: false,
@@ -43,6 +45,12 @@ impl Limiter {
     /// Whether a growth was refused during the call.
     pub(super) fn refused(&self) -> bool {
         self.refused
+    }
+
+    /// Bytes that all memories have by now.
+    pub(super) fn memory(&self) -> u64 {
+        let left = u64::try_from(self.memory_left).unwrap_or(u64::MAX);
+        self.memory.saturating_sub(left)
     }
 
     fn take(left: &mut usize, current: usize, desired: usize) -> bool {
@@ -100,5 +108,6 @@ mod tests {
         assert!(!limiter.refused());
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
         assert!(limiter.refused());
+        assert_eq!(limiter.memory(), 100);
     }
 }

@@ -29,11 +29,7 @@ fn check_import(import: &str, world: World, grants: &Grants) -> Result<(), LoadE
     if is_empty_wasi(import) {
         return Ok(());
     }
-    let interface = import.strip_prefix("gatehouse:plugin/").map(|rest| {
-        rest.split_once('@')
-            .map_or(rest, |(interface, _version)| interface)
-    });
-    match interface {
+    match interface(import) {
         Some(interface) if world.interfaces().contains(&interface) || grants.holds(interface) => {
             Ok(())
         }
@@ -54,6 +50,31 @@ fn check_import(import: &str, world: World, grants: &Grants) -> Result<(), LoadE
             ),
         )),
     }
+}
+
+/// The words of the manifest without which it would not be loaded.
+pub(super) fn asked(
+    component: &wasmtime::component::Component,
+    engine: &wasmtime::Engine,
+    world: World,
+) -> Vec<&'static str> {
+    let imports: Vec<_> = component
+        .component_type()
+        .imports(engine)
+        .filter_map(|(import, _)| interface(import).map(str::to_owned))
+        .collect();
+    let asked = |interface: &&&str| imports.iter().any(|import| import == **interface);
+    let grantable = world.grantable().iter().filter(asked);
+    grantable.map(|interface| grant(interface)).collect()
+}
+
+/// The name of an interface of ours, without package and version.
+fn interface(import: &str) -> Option<&str> {
+    let rest = import.strip_prefix("gatehouse:plugin/")?;
+    Some(
+        rest.split_once('@')
+            .map_or(rest, |(interface, _version)| interface),
+    )
 }
 
 /// The word of the manifest that grants an interface.

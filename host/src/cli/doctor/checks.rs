@@ -241,7 +241,10 @@ async fn plugins(config: &Config) -> Finding {
     };
     let plugins = Plugins::load(config, bucket).await;
     match (plugins.active(), plugins.last_error()) {
-        (Some(set), None) => Finding::ok(CHECK, format!("{manifest}: revision {}", set.revision())),
+        (Some(active), None) => {
+            let revision = active.set().revision();
+            Finding::ok(CHECK, format!("{manifest}: revision {revision}"))
+        }
         (_, error) => {
             let error = error.unwrap_or_else(|| "no set became active".to_owned());
             Finding::fail(

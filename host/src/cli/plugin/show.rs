@@ -8,17 +8,19 @@ pub(super) fn list(answer: &Value) -> String {
     let mut lines = vec![format!("revision {}", word(answer, "revision"))];
     for plugin in plugins(answer) {
         let number = |name: &str| plugin.get(name).and_then(Value::as_u64).unwrap_or(0);
-        lines.push(format!(
-            "{:<20} {:<16} {:<8} {:<8} {:<12} {} calls, {} denials, {} traps",
-            word(plugin, "name"),
-            word(plugin, "world"),
-            word(plugin, "mode"),
-            word(plugin, "state"),
-            start(word(plugin, "digest")),
-            number("calls"),
-            number("denials"),
-            number("traps"),
-        ));
+        lines.push(
+            format!(
+                "{:<20} {:<16} {:<8} {:<8} {:<12} {} calls, {} denials, {} traps",
+                word(plugin, "name"),
+                word(plugin, "world"),
+                word(plugin, "mode"),
+                word(plugin, "state"),
+                start(word(plugin, "digest")),
+                number("calls"),
+                number("denials"),
+                number("traps"),
+            ) + &times(plugin),
+        );
         if let Some(error) = plugin.get("error").and_then(Value::as_str) {
             lines.push(format!("    {error}"));
         }
@@ -30,6 +32,18 @@ pub(super) fn list(answer: &Value) -> String {
         lines.push(error.to_owned());
     }
     whole(lines)
+}
+
+fn times(plugin: &Value) -> String {
+    let at = |name: &str| {
+        plugin
+            .pointer(&format!("/micros/{name}"))
+            .and_then(Value::as_u64)
+    };
+    match (at("p50"), at("p99")) {
+        (Some(p50), Some(p99)) => format!(", p50 {p50} us, p99 {p99} us"),
+        _ => String::new(),
+    }
 }
 
 /// One plugin of the answer.
@@ -58,6 +72,71 @@ pub(super) fn history(answer: &Value) -> String {
         )
     };
     whole(changes.into_iter().flatten().map(line).collect())
+}
+
+/// What differs between two sets, then between what they said.
+pub(super) fn difference(answer: &Value) -> String {
+    let mut lines = Vec::new();
+    for plugin in plugins(answer) {
+        lines.push(format!(
+            "{:<20} {}",
+            word(plugin, "name"),
+            word(plugin, "change")
+        ));
+        let fields = plugin.get("fields").and_then(Value::as_object);
+        if word(plugin, "change") != "changed" {
+            continue;
+        }
+        for (name, values) in fields.into_iter().flatten() {
+            let value = |side: &str| values.get(side).map_or_else(String::new, Value::to_string);
+            lines.push(format!("    {name}: {} -> {}", value("from"), value("to")));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("the sets are the same".to_owned());
+    }
+    let decisions = answer.get("decisions");
+    let number = |name: &str| {
+        let number = decisions.and_then(|decisions| decisions.get(name)?.as_u64());
+        number.unwrap_or(0)
+    };
+    let rates = decisions.and_then(|decisions| decisions.get("rates")?.as_array());
+    for rate in rates.into_iter().flatten() {
+        let count = |name: &str| rate.get(name).and_then(Value::as_u64).unwrap_or(0);
+        lines.push(format!(
+            "{:<18} {} tasks, {} asked, {} refused",
+            word(rate, "revision"),
+            count("tasks"),
+            count("asked"),
+            count("refused"),
+        ));
+    }
+    lines.push(format!(
+        "{} of {} questions that both were asked were answered differently",
+        number("different"),
+        number("compared"),
+    ));
+    let shown = decisions.and_then(|decisions| decisions.get("shown")?.as_array());
+    for other in shown.into_iter().flatten() {
+        lines.push(change_of_mind(other));
+    }
+    whole(lines)
+}
+
+/// One question that was answered differently.
+pub(super) fn change_of_mind(line: &Value) -> String {
+    let said = |side: &str| {
+        let said = line.get(side).unwrap_or(&Value::Null);
+        match said.get("plugin").and_then(Value::as_str) {
+            Some(plugin) => format!("{} by {plugin}", word(said, "verdict")),
+            None => word(said, "verdict").to_owned(),
+        }
+    };
+    let place = match line.get("call").and_then(Value::as_str) {
+        Some(call) => format!("{} {} {call}", word(line, "taskId"), word(line, "tool")),
+        None => format!("{} {}", word(line, "taskId"), word(line, "stage")),
+    };
+    format!("    {place}: {} -> {}", said("from"), said("to"))
 }
 
 /// What is active now.

@@ -33,6 +33,7 @@ fn bucket(directory: &tempfile::TempDir) -> Arc<dyn Bucket> {
 
 fn record(task: &str) -> Record {
     Record {
+        shadow_set: None,
         task_id: id(task),
         status: Status::Pending,
         phase: Phase::Queued,
