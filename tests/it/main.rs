@@ -8,6 +8,7 @@ mod cancel;
 mod capabilities;
 mod clients;
 mod commands;
+mod contract;
 mod crashes;
 mod deliveries;
 mod environment;

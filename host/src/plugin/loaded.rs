@@ -125,6 +125,7 @@ impl LoadedPlugin {
             "onError": pin.on_error,
             "state": state,
             "digest": pin.digest,
+            "contract": self.component.contract(),
             "settings": pin.settings,
             "grants": pin.grants,
             "asks": self.component.asks(),

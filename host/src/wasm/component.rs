@@ -9,6 +9,7 @@ use super::bindings::post_execution::PostExecutionPre;
 use super::bindings::tool_permission::ToolPermissionPre;
 use super::bindings::validator::ValidatorPre;
 use super::cache::{self, Cache};
+use super::contract;
 use super::guest::Guest;
 use super::link::{asked, check_imports, link};
 use super::{Engine, Limits};
@@ -95,6 +96,7 @@ pub struct Component {
     pub(super) pre: Pre,
     pub(super) terms: Terms,
     asks: Arc<[&'static str]>,
+    contract: Option<String>,
 }
 
 /// A component with its imports linked, by world.
@@ -129,14 +131,22 @@ impl Component {
             tokio::task::spawn_blocking(move || compile(&compiler, cache.as_ref(), &bytes))
                 .await
                 .map_err(|_| LoadError::new("plugin-compile-failed", "the compiler broke off"))??;
+        let built = contract::built_against(&compiled, engine.inner());
+        contract::check(built)?;
         check_imports(&compiled, engine.inner(), terms.world, &terms.grants)?;
         let pre = link(&compiled, engine.inner(), terms.world, &terms.grants)?;
         Ok(Self {
             engine: engine.clone(),
             pre,
+            contract: built.map(|built| built.to_string()),
             asks: asked(&compiled, engine.inner(), terms.world).into(),
             terms,
         })
+    }
+
+    /// The newest version of the contract that it names.
+    pub fn contract(&self) -> Option<&str> {
+        self.contract.as_deref()
     }
 
     /// The grants that it cannot do without, as words of the manifest.

@@ -9,6 +9,7 @@ use super::bindings::{
     artifacts, failures, git, host, http, outcomes, task_state, tasks, tool_calls, workspace,
 };
 use super::component::{LoadError, Pre, World};
+use super::contract;
 use super::guest::Guest;
 use crate::plugin::Grants;
 
@@ -125,8 +126,8 @@ pub(super) fn link(
         LoadError::new(
             "plugin-import-refused",
             format!(
-                "an import does not have the shape that this version offers, {error:#}. Build it \
-                 against wit/gatehouse.wit of this version or an older one of the same 0.1"
+                "an import does not have the shape that this version offers, {error:#}. {}",
+                contract::hint(contract::built_against(component, engine))
             ),
         )
     })?;

@@ -14,6 +14,7 @@ mod bindings;
 mod cache;
 mod call;
 mod component;
+mod contract;
 mod engine;
 mod guest;
 mod imports;
