@@ -35,6 +35,7 @@ mod repositories;
 mod requests;
 mod secrets;
 mod settings;
+mod sources;
 mod streams;
 mod swaps;
 mod trials;

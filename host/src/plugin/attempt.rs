@@ -1,7 +1,7 @@
 //! One reading of the manifest: a set where every plugin of it can be used, and what an operator is
 //! shown of each either way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,6 +23,14 @@ pub(super) struct Attempt {
     at: Option<Timestamp>,
     /// What was read, the manifest first.
     pub(super) files: Vec<PathBuf>,
+}
+
+impl Attempt {
+    /// Whether a server was away: later it may be there.
+    pub(super) fn is_worth_another(&self) -> bool {
+        let away = |slot: &Slot| matches!(slot, Slot::Failed { code, .. } if *code == "plugin-source-unreachable");
+        self.slots.iter().any(away)
+    }
 }
 
 /// One plugin of the manifest.
@@ -64,7 +72,7 @@ impl Candidate {
         for (name, entry) in entries {
             slots.push(match entry {
                 Ok(entry) => {
-                    files.push(entry.source.clone());
+                    files.extend(entry.source.file().map(Path::to_owned));
                     load_one(loader, entry, before).await
                 }
                 Err(error) => Slot::Failed {

@@ -65,6 +65,7 @@ impl Plugins {
             settings: settings.clone(),
             outbound: outbound.clone(),
             loader: Loader::new(settings, data_dir, Arc::clone(&bucket))
+                .map(|loader| loader.fetching(outbound))
                 .map_err(|error| error.to_string()),
             history: History::new(bucket),
             active: RwLock::default(),
@@ -127,6 +128,11 @@ impl Plugins {
     /// Files that the manifest was read from, to be looked at for changes.
     pub(super) fn files(&self) -> Vec<std::path::PathBuf> {
         self.attempt().files.clone()
+    }
+
+    /// Whether the manifest is worth another reading although nothing of it has changed.
+    pub(super) fn is_worth_another(&self) -> bool {
+        self.attempt().is_worth_another()
     }
 
     fn attempt(&self) -> std::sync::RwLockReadGuard<'_, Attempt> {

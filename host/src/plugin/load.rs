@@ -10,15 +10,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use super::counters::Counters;
 use super::live::same_of;
 use super::loaded::{LoadedPlugin, Pin};
 use super::manifest::Entry;
 use super::modes::Modes;
+use super::source::{self, Source};
 use super::{Grants, PluginError, PluginSet, StandingAction};
 use crate::bucket::{Bucket, BucketError, Durability, When};
 use crate::config;
+use crate::outbound::ForPlugins;
 use crate::wasm::{Cache, Call, CallOutcome, Component, Engine, EngineError, LoadError, Terms};
 
 /// Errors of a settings check that are told at once.
@@ -31,6 +34,15 @@ pub(super) struct Loader {
     cache: Option<Cache>,
     bucket: Arc<dyn Bucket>,
     max_component_size: u64,
+    /// By what sources are fetched; a job loads from the bucket only.
+    sources: Option<Sources>,
+}
+
+/// By what components are fetched from servers.
+#[derive(Debug)]
+struct Sources {
+    client: ForPlugins,
+    outbound: config::Outbound,
 }
 
 /// A set as it is kept in the bucket.
@@ -94,7 +106,22 @@ impl Loader {
             cache: Cache::open(data_dir),
             bucket,
             max_component_size: settings.max_component_size,
+            sources: None,
         })
+    }
+
+    /// The same, and by URL too.
+    pub(super) fn fetching(mut self, outbound: &config::Outbound) -> Self {
+        match ForPlugins::new(outbound) {
+            Ok(client) => {
+                self.sources = Some(Sources {
+                    client,
+                    outbound: outbound.clone(),
+                });
+            }
+            Err(error) => tracing::error!(%error, "no component can be fetched from a server"),
+        }
+        self
     }
 
     /// Loads one plugin of a manifest and keeps its component in the bucket; takes it from `before`
@@ -128,8 +155,12 @@ impl Loader {
     }
 
     async fn read(&self, entry: &Entry) -> Result<Arc<[u8]>, LoadError> {
-        let path = entry.source.clone();
+        let path = match &entry.source {
+            Source::File(path) => path.clone(),
+            Source::Url(url) => return self.fetch(entry, url).await,
+        };
         let limit = self.max_component_size;
+        let shown = path.display().to_string();
         let read =
             tokio::task::spawn_blocking(move || crate::wasm::read_bounded(&path, limit)).await;
         match read {
@@ -137,16 +168,31 @@ impl Loader {
             Ok(Ok(None)) => Err(LoadError::new(
                 "plugin-too-large",
                 format!(
-                    "`{}` is no file of at most {limit} bytes (plugins.max_component_size)",
-                    entry.source.display()
+                    "`{shown}` is no file of at most {limit} bytes (plugins.max_component_size)"
                 ),
             )),
             Ok(Err(error)) => Err(LoadError::new(
                 "plugin-not-found",
-                format!("`{}` cannot be read: {error}", entry.source.display()),
+                format!("`{shown}` cannot be read: {error}"),
             )),
             Err(_) => Err(LoadError::new("plugin-not-found", "reading it broke off")),
         }
+    }
+
+    /// What the bucket has by the pinned digest, else what the server gives.
+    async fn fetch(&self, entry: &Entry, url: &Url) -> Result<Arc<[u8]>, LoadError> {
+        if let Some(digest) = &entry.sha256 {
+            let kept = self.bucket.get(&component_name(digest)).await;
+            if let Ok(Some(object)) = kept {
+                return Ok(object.data.as_ref().into());
+            }
+        }
+        let Some(Sources { client, outbound }) = &self.sources else {
+            let message = "nothing is fetched from servers here";
+            return Err(LoadError::new("plugin-source-unreachable", message));
+        };
+        let bytes = source::fetch(client, outbound, url, self.max_component_size).await?;
+        Ok(bytes.into())
     }
 
     /// Compiles, links, instantiates and asks: what must hold before a plugin may be active.

@@ -3,13 +3,14 @@
 //! Reads and checks text; touches no component. Grants stand here and nowhere else.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::limits::{LimitsText, limits};
 use super::modes::{Enforcement, ModeFor, Modes};
+use super::source::Source;
 use super::trial::Extent;
 use super::{ActionWhen, Grants, StandingAction};
 use crate::config;
@@ -73,8 +74,8 @@ struct EntryText {
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) world: World,
-    /// File of the component.
-    pub(super) source: PathBuf,
+    /// Of the component.
+    pub(super) source: Source,
     /// The digest that the operator pinned, in lower case.
     pub(super) sha256: Option<String>,
     pub(super) settings: Map<String, Value>,
@@ -181,7 +182,7 @@ fn check(
     Ok(Entry {
         standing: standing(&entry)?,
         needs_repository: needs_repository(&entry)?,
-        source: source(&entry.source, directory)?,
+        source: Source::parse(&entry.source, directory, entry.sha256.is_some(), outbound)?,
         sha256: entry.sha256.as_deref().map(digest).transpose()?,
         grants: grants(entry.world, &entry.grants, outbound)?,
         mode: mode(&entry)?,
@@ -196,21 +197,6 @@ fn check(
 
 pub(super) fn mistake(message: impl Into<String>) -> LoadError {
     LoadError::new("plugin-manifest", message)
-}
-
-fn source(source: &str, directory: &Path) -> Result<PathBuf, LoadError> {
-    if source.contains("://") {
-        return Err(mistake(format!(
-            "source `{source}`: this version loads components from files only; name a path, which is \
-             relative to the manifest"
-        )));
-    }
-    if source.is_empty() {
-        return Err(mistake(
-            "source is empty: name the component's file, relative to the manifest",
-        ));
-    }
-    Ok(directory.join(source))
 }
 
 fn digest(text: &str) -> Result<String, LoadError> {

@@ -32,7 +32,7 @@ fn whole(text: &str) -> String {
 #[test]
 fn an_entry_says_everything_and_gets_the_defaults_where_it_does_not() {
     let entry = one("").unwrap();
-    assert_eq!(entry.source, Path::new("/etc/g/p.wasm"));
+    assert_eq!(entry.source.file(), Some(Path::new("/etc/g/p.wasm")));
     assert_eq!(
         (entry.mode, entry.on_error),
         (Enforcement::Enforce, OnError::Deny)
@@ -96,9 +96,21 @@ fn what_does_not_exist_is_refused_with_what_does() {
     let validator = of_world("validator", "needs_repository = true");
     let message = validator.unwrap_err().message;
     assert!(message.contains("post-execution plugins"), "{message}");
-    for source in ["https://x/p.wasm", "oci://x/p", "gs://b/p"] {
-        let message = super::source(source, Path::new("")).unwrap_err().message;
-        assert!(message.contains("from files only"), "{message}");
+    for (source, pinned, expected) in [
+        ("oci://x/p", true, "no `oci://`"),
+        ("gs://b/p", true, "no `gs://`"),
+        ("https://x.example/p.wasm", false, "`sha256` has to say"),
+        ("http://x.example/p.wasm", true, "can never be fetched"),
+        (
+            "https://name:word@x.example/p.wasm",
+            true,
+            "can never be fetched",
+        ),
+        ("", false, "empty"),
+    ] {
+        let read = Source::parse(source, Path::new(""), pinned, &test_outbound());
+        let message = read.unwrap_err().message;
+        assert!(message.contains(expected), "{source}: {message}");
     }
 }
 

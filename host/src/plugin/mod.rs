@@ -39,6 +39,7 @@ mod operate;
 mod path;
 mod search;
 mod set;
+mod source;
 mod trial;
 mod verdict;
 mod view;

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a change by another gateway may go unnoticed where nobody tells of it.
 const ASK: Duration = Duration::from_secs(5);
+
+/// Between two attempts to fetch a component from a server that is away.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What tells one content of the files from another: each one's identity, time and size.
 type Looks = Vec<(PathBuf, Option<(u64, u64, i64, i64, u64)>)>;
@@ -36,6 +40,8 @@ async fn files(plugins: Arc<Plugins>, stop: CancellationToken) {
     // where the manifest says what it said then, which taking it once more finds out.
     let mut seen = Looks::new();
     let mut settled = true;
+    let mut again = Again::default();
+    again.begin();
     while stop
         .run_until_cancelled(tokio::time::sleep(LOOK))
         .await
@@ -47,7 +53,11 @@ async fn files(plugins: Arc<Plugins>, stop: CancellationToken) {
             (seen, settled) = (now, false);
             continue;
         }
-        if !std::mem::replace(&mut settled, true) {
+        let changed = !std::mem::replace(&mut settled, true);
+        if changed {
+            again.begin();
+        }
+        if changed || (plugins.is_worth_another() && again.is_due()) {
             let asked = Asked {
                 by: "watch",
                 seen: None,
@@ -75,6 +85,40 @@ async fn others(plugins: Arc<Plugins>, bucket: Arc<dyn Bucket>, stop: Cancellati
                 "the set that was made active elsewhere cannot be loaded: ours stays active here"
             ),
         }
+    }
+}
+
+/// When a server is asked again that was away: sooner at first, and never in step with other gateways for
+/// long, because each counts from its own failure.
+#[derive(Debug)]
+struct Again {
+    wait: Duration,
+    at: Instant,
+}
+
+impl Default for Again {
+    fn default() -> Self {
+        Self {
+            wait: FIRST_WAIT,
+            at: Instant::now(),
+        }
+    }
+}
+
+impl Again {
+    fn begin(&mut self) {
+        self.wait = FIRST_WAIT;
+        self.at = Instant::now() + self.wait;
+    }
+
+    /// Where it is, the next time is twice as far away.
+    fn is_due(&mut self) -> bool {
+        let due = Instant::now() >= self.at;
+        if due {
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            self.at = Instant::now() + self.wait;
+        }
+        due
     }
 }
 

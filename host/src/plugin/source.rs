@@ -1,0 +1,117 @@
+//! Where a component comes from: a file beside the manifest, or a server by HTTPS.
+//!
+//! What comes from a server is pinned by its SHA-256, so it does not matter which server it was, how often
+//! it redirected, or whether it is still there: what the bucket has under that digest is not fetched again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use super::http::{HttpClient, HttpRequest};
+use super::manifest::mistake;
+use crate::config;
+use crate::outbound::ForPlugins;
+use crate::wasm::LoadError;
+
+/// For one answer, from connecting to its last byte.
+const TIME: Duration = Duration::from_secs(60);
+/// Downloads are often redirected: to a mirror, to where releases are stored.
+const REDIRECTS: usize = 5;
+/// Bytes of a URL in a manifest.
+const LONGEST: usize = 2048;
+
+/// Where a component comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    File(PathBuf),
+    Url(Url),
+}
+
+impl Source {
+    /// Reads `source` of a manifest in `directory`.
+    pub(super) fn parse(
+        text: &str,
+        directory: &Path,
+        pinned: bool,
+        outbound: &config::Outbound,
+    ) -> Result<Self, LoadError> {
+        if text.is_empty() {
+            return Err(mistake(
+                "source is empty: name the component's file, relative to the manifest, or its https:// URL",
+            ));
+        }
+        let Some((scheme, _)) = text.split_once("://") else {
+            return Ok(Self::File(directory.join(text)));
+        };
+        if !matches!(scheme, "https" | "http") || text.len() > LONGEST {
+            return Err(mistake(format!(
+                "source: this version takes a path, which is relative to the manifest, or an https:// URL \
+                 of at most {LONGEST} bytes, and no `{scheme}://`"
+            )));
+        }
+        let url = Url::parse(text).map_err(|_| mistake("source is no URL"))?;
+        ForPlugins::check(&url, outbound).map_err(|forbidden| {
+            mistake(format!(
+                "source can never be fetched: {forbidden} (outbound.private_addresses)"
+            ))
+        })?;
+        if !pinned {
+            return Err(mistake(
+                "source is a URL, so `sha256` has to say what is expected there: `sha256sum` prints it",
+            ));
+        }
+        Ok(Self::Url(url))
+    }
+
+    /// The file, where it is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Url(_) => None,
+        }
+    }
+}
+
+/// Fetches a component of at most `most` bytes; each place that a server redirects to is judged like the
+/// first one.
+pub(super) async fn fetch(
+    client: &dyn HttpClient,
+    outbound: &config::Outbound,
+    url: &Url,
+    most: u64,
+) -> Result<Vec<u8>, LoadError> {
+    let host = url.host_str().unwrap_or_default();
+    let away = |why: String| {
+        LoadError::new(
+            "plugin-source-unreachable",
+            format!("`{host}` does not give the component: {why}. It is asked again"),
+        )
+    };
+    let mut place = url.clone();
+    for _ in 0..=REDIRECTS {
+        let request = HttpRequest {
+            method: "GET",
+            url: place.clone(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: TIME,
+        };
+        // Headers count too.
+        let answer = client.send(request, most.saturating_add(64 << 10)).await;
+        let answer = answer.map_err(|failure| away(failure.message))?;
+        match answer.status {
+            200 => return Ok(answer.body),
+            301 | 302 | 303 | 307 | 308 => {
+                let to = answer.headers.iter().find(|(name, _)| name == "location");
+                let to = to.and_then(|(_, to)| place.join(to).ok());
+                place = to.ok_or_else(|| away("it redirects to nowhere".to_owned()))?;
+                ForPlugins::check(&place, outbound).map_err(|forbidden| {
+                    away(format!("it redirects where nobody may go: {forbidden}"))
+                })?;
+            }
+            status => return Err(away(format!("it answers {status}"))),
+        }
+    }
+    Err(away(format!("it redirects more than {REDIRECTS} times")))
+}
