@@ -245,6 +245,18 @@ pub struct Plugins {
     pub max_decisions: u32,
 }
 
+/// `[approvals]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
+    #[serde(deserialize_with = "units::count")]
+    pub max_pending: u32,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_input: u64,
+}
+
 /// `[webhook]` of `config.default.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

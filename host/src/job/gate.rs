@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::agent::{Gate, GateAnswer};
-use crate::plugin::{Decision, DecisionLog, PluginSet, TaskState, TaskView, ToolCall, Verdict};
+use super::approvals::Approvals;
+use crate::agent::{Gate, GateAnswer, Reply};
+use crate::plugin::{
+    Approved, Decision, DecisionLog, PluginSet, Ruling, TaskState, TaskView, ToApprove, ToolCall,
+    Verdict,
+};
 use crate::redact::Redactor;
-use crate::task::EventLog;
+use crate::task::{ApprovalState, EventLog};
 
 /// Calls that are answered and not written down yet; while there are more, no answer is given.
 const MOST_UNRECORDED: usize = 64;
@@ -20,6 +24,16 @@ const MOST_UNRECORDED: usize = 64;
 /// Asks the plugins; a [`Recorder`] keeps what they decided.
 #[derive(Debug)]
 pub(super) struct PolicyGate {
+    policy: Arc<Policy>,
+    approvals: Approvals,
+    /// The task's.
+    pub(super) log: EventLog,
+    recording: JoinHandle<()>,
+}
+
+/// What every call is put to, also one that a person changed.
+#[derive(Debug)]
+struct Policy {
     plugins: Arc<PluginSet>,
     task: Arc<TaskView>,
     state: TaskState,
@@ -27,10 +41,7 @@ pub(super) struct PolicyGate {
     /// like every other.
     within: Duration,
     denied: AtomicU32,
-    /// The task's.
-    pub(super) log: EventLog,
     answered: mpsc::Sender<Answered>,
-    recording: JoinHandle<()>,
 }
 
 impl PolicyGate {
@@ -38,41 +49,160 @@ impl PolicyGate {
         plugins: Arc<PluginSet>,
         task: Arc<TaskView>,
         within: Duration,
+        approvals: Approvals,
         recorder: Recorder,
     ) -> Self {
         let (answered, unrecorded) = mpsc::channel(MOST_UNRECORDED);
-        Self {
+        let policy = Policy {
             plugins,
             task,
             state: TaskState::default(),
             within,
             denied: AtomicU32::new(0),
-            log: recorder.log.clone(),
             answered,
+        };
+        Self {
+            policy: Arc::new(policy),
+            approvals,
+            log: recorder.log.clone(),
             recording: tokio::spawn(recorder.run(unrecorded)),
         }
     }
 
-    /// Returns once every answer is in both logs; how many were denials.
+    /// Returns once nobody is asked any more and every answer is in both logs; how many were denials.
     pub(super) async fn close(self) -> u32 {
-        drop(self.answered);
+        self.approvals.close().await;
+        let denied = self.policy.denied.load(Ordering::Relaxed);
+        drop(self.policy);
         if let Err(error) = self.recording.await {
             tracing::error!(%error, "decisions were lost");
         }
-        self.denied.into_inner()
+        denied
     }
 }
 
 #[async_trait]
 impl Gate for PolicyGate {
     /// The answer does not wait for the logs, only for a place among those who wait for them.
-    async fn decide(&self, call: ToolCall) -> GateAnswer {
+    async fn decide(&self, call: ToolCall) -> Reply {
         let (id, tool) = (call.id.clone(), call.tool.clone());
-        let ruling = self
-            .plugins
+        let ruling = self.policy.judge(call).await;
+        match ruling.verdict {
+            Verdict::Ask(asked) => self.park(*asked, ruling.decisions),
+            verdict => {
+                let answer = self.policy.answer(id, tool, verdict, ruling.decisions);
+                Reply::Now(answer.await)
+            }
+        }
+    }
+}
+
+impl PolicyGate {
+    /// The question lives by itself: it is closed and written down also where the agent is gone.
+    fn park(&self, asked: ToApprove, decisions: Vec<Decision>) -> Reply {
+        let (policy, approvals) = (Arc::clone(&self.policy), self.approvals.clone());
+        let (answer, answered) = oneshot::channel();
+        self.approvals.spawn(async move {
+            let decided = policy.consult(asked, decisions, &approvals).await;
+            // Whoever asked may have gone.
+            let _ = answer.send(decided);
+            approvals.leave().await;
+        });
+        let lost = || GateAnswer::Deny("The question to a person was lost.".to_owned());
+        Reply::Parked(Box::pin(async move {
+            answered.await.unwrap_or_else(|_| lost())
+        }))
+    }
+}
+
+impl Policy {
+    async fn judge(&self, call: ToolCall) -> Ruling {
+        self.plugins
             .decide(&self.task, call, &self.state, self.within)
-            .await;
-        let (verdict, denial, answer) = match ruling.verdict {
+            .await
+    }
+
+    /// Asks a person. What a person puts in the place of the call's input is judged again: a denial
+    /// holds for everybody, another question has been answered.
+    async fn consult(
+        &self,
+        asked: ToApprove,
+        decisions: Vec<Decision>,
+        approvals: &Approvals,
+    ) -> GateAnswer {
+        let (id, tool) = (asked.call.id.clone(), asked.call.tool.clone());
+        let plugin = asked.plugins.first().cloned().unwrap_or_default();
+        let mut persons = decisions.clone();
+        persons.retain(|one| one.plugin == plugin);
+        self.keep(Answered {
+            id: id.clone(),
+            tool: tool.clone(),
+            verdict: "ask",
+            denial: None,
+            decisions,
+        })
+        .await;
+        let outcome = approvals.ask(&asked).await;
+        let verdict = match outcome.state {
+            ApprovalState::Allowed if outcome.answer.input.is_some() => "rewrite",
+            ApprovalState::Allowed => "allow",
+            _ => "deny",
+        };
+        for decision in &mut persons {
+            decision.at = outcome.answer.at;
+            decision.stage = "approval".to_owned();
+            decision.verdict = verdict.to_owned();
+            decision.reason.clone_from(&outcome.answer.reason);
+            decision.approval = Some(Approved {
+                by: outcome.answer.by.clone(),
+                waited_ms: u64::try_from(outcome.waited.as_millis()).unwrap_or(u64::MAX),
+            });
+            decision.micros = 0;
+        }
+        let reason = outcome.answer.reason;
+        let verdict = match (outcome.state, outcome.answer.input) {
+            (ApprovalState::Allowed, None) => {
+                Verdict::Allow(asked.rewritten.then_some(asked.call.input))
+            }
+            (ApprovalState::Allowed, Some(input)) => {
+                let call = ToolCall {
+                    input: input.clone(),
+                    ..asked.call
+                };
+                let again = self.judge(call).await;
+                persons.extend(again.decisions);
+                match again.verdict {
+                    Verdict::Abstain | Verdict::Allow(None) => Verdict::Allow(Some(input)),
+                    Verdict::Ask(asked) => Verdict::Allow(Some(asked.call.input)),
+                    decided @ (Verdict::Allow(Some(_)) | Verdict::Deny { .. }) => decided,
+                }
+            }
+            (ApprovalState::Denied, _) => Verdict::Deny {
+                plugin,
+                reason: match reason {
+                    Some(reason) => format!("A person denied this call: {reason}"),
+                    None => "A person denied this call.".to_owned(),
+                },
+            },
+            (ApprovalState::Expired | ApprovalState::Pending, _) => Verdict::Deny {
+                plugin,
+                reason: format!(
+                    "A person would have had to allow this call. {}",
+                    reason.unwrap_or_default()
+                ),
+            },
+        };
+        self.answer(id, tool, verdict, persons).await
+    }
+
+    async fn answer(
+        &self,
+        id: String,
+        tool: String,
+        verdict: Verdict,
+        decisions: Vec<Decision>,
+    ) -> GateAnswer {
+        let (verdict, denial, answer) = match verdict {
             Verdict::Abstain => ("abstain", None, GateAnswer::NoOpinion),
             Verdict::Allow(None) => ("allow", None, GateAnswer::Allow(None)),
             Verdict::Allow(input) => ("rewrite", None, GateAnswer::Allow(input)),
@@ -81,19 +211,28 @@ impl Gate for PolicyGate {
                 let denial = Some((plugin, reason.clone()));
                 ("deny", denial, GateAnswer::Deny(reason))
             }
+            // A person is asked by `consult`, and by nobody else.
+            Verdict::Ask(asked) => {
+                self.denied.fetch_add(1, Ordering::Relaxed);
+                ("deny", None, GateAnswer::Deny(asked.reason))
+            }
         };
-        let answered = Answered {
+        self.keep(Answered {
             id,
             tool,
             verdict,
             denial,
-            decisions: ruling.decisions,
-        };
+            decisions,
+        })
+        .await;
+        answer
+    }
+
+    async fn keep(&self, answered: Answered) {
         // The other side ends only after this one.
         if self.answered.send(answered).await.is_err() {
             tracing::error!("a decision cannot be kept");
         }
-        answer
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::actions::Actions;
+use super::approvals::Approvals;
 use super::gate::{PolicyGate, Recorder};
 use super::interrupt::{Cause, Interrupt};
 use super::repository::{self, Site};
@@ -124,10 +125,18 @@ impl<'a> Work<'a> {
             decisions: decisions.clone(),
             log: log.clone(),
         };
+        let approvals = Approvals::new(
+            self.job.tasks.clone(),
+            self.id.clone(),
+            log.clone(),
+            self.job.config.approvals.clone(),
+            &self.interrupt.token(),
+        );
         let gate = PolicyGate::open(
             Arc::clone(&plugins),
             Arc::clone(&view),
             self.job.config.agent.decision_timeout * 9 / 10,
+            approvals,
             recorder,
         );
         let cloned = self.clone_repository(request, &sandbox, log).await;

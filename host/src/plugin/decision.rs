@@ -24,7 +24,7 @@ const WAITING: usize = 4 << 20;
 pub struct Decision {
     /// When.
     pub at: Timestamp,
-    /// `validation`, `tool` or `action`.
+    /// `validation`, `tool`, `approval` (a person's answer to what plugins asked) or `action`.
     pub stage: String,
     /// The plugin's name in the manifest.
     pub plugin: String,
@@ -56,8 +56,21 @@ pub struct Decision {
     /// Lower-case hex SHA-256 of the input.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub input_sha256: Option<String>,
+    /// Of the stage `approval`: who answered, and after how long.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub approval: Option<Approved>,
     /// Time in the plugin.
     pub micros: u64,
+}
+
+/// Who answered a question, and after how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approved {
+    /// `operator`, or `gatehouse` where nobody did in time.
+    pub by: String,
+    /// From the question to the answer.
+    pub waited_ms: u64,
 }
 
 /// The writer of a task's decisions; bounded in number, flushed in the background. What is dropped
@@ -254,6 +267,7 @@ mod tests {
             call: None,
             tool: None,
             input_sha256: None,
+            approval: None,
             micros: 1,
         }
     }

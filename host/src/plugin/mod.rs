@@ -46,7 +46,7 @@ use crate::wasm::EngineError;
 
 pub use artifacts::{Artifacts, Stored};
 pub use change::{Asked, ChangeError, Changed};
-pub use decision::{Decision, DecisionLog};
+pub use decision::{Approved, Decision, DecisionLog};
 pub use failure::Failure;
 pub use git::{
     Change, Cloned, Commit, Committed, GitRepository, OnConflict, Push, Pushed, Recovery,
@@ -61,7 +61,7 @@ pub use notes::{Notes, TaskState};
 pub use set::PluginSet;
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
-    Validation, Verdict,
+    ToApprove, Validation, Verdict,
 };
 pub use view::{OutcomeView, TaskView, ToolCall};
 pub use workspace::{Found, Workspace};

@@ -135,7 +135,7 @@ fn mask_url(url: &mut String) {
 }
 
 /// One tool call of the agent, before it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
     /// The CLI's id of the call.
     pub id: String,

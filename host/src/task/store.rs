@@ -345,6 +345,7 @@ pub(super) fn end(record: &mut Record, ending: &Ending, last_sequence: u64, now:
     let completed_at = now.max(record.started_at.unwrap_or(record.created_at));
     record.status = ending.status;
     record.phase = Phase::Ended;
+    record.pending_approvals = 0;
     record.reason = ending.reason;
     record.exit_code = Some(ending.exit_code);
     record.error.clone_from(&ending.error);
