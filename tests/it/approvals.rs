@@ -8,7 +8,7 @@ use gatehouse_tests::gateway::Builder;
 use gatehouse_tests::manifest::{Manifest, guest, shipped};
 
 use gatehouse_tests::receiver::Delivery;
-use gatehouse_tests::{Event, Gateway, Receiver, Stream, eventually};
+use gatehouse_tests::{Event, Gateway, Receiver, Stream, binary, eventually};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -125,8 +125,12 @@ async fn a_call_that_is_allowed_runs_however_long_that_took() {
         (&record["status"], &record["pendingApprovals"]),
         (&json!("running"), &json!(1))
     );
-    let waiting = gateway.get("/tasks?status=running").await;
-    assert_eq!(waiting["tasks"][0]["phase"], "waiting_approval");
+    let waiting = gateway
+        .get("/tasks?status=running&phase=waiting_approval")
+        .await;
+    assert_eq!(waiting["tasks"][0]["taskId"], id.as_str());
+    let working = gateway.get("/tasks?phase=agent").await;
+    assert_eq!(working["tasks"], json!([]));
     assert_eq!(
         (&asked["tool"], &asked["plugins"], &asked["reason"]),
         (
@@ -242,6 +246,30 @@ async fn an_input_that_a_person_changed_runs_and_is_judged_again() {
         assert!(told.contains(expected), "{command}: {told}");
         gateway.ended(&id).await;
     }
+}
+
+#[tokio::test]
+async fn the_shipped_rules_leave_to_a_person_what_their_operator_says() {
+    let settings = r#"settings = { allow = ["Bash"], ask = ["Bash(echo as *)"] }"#;
+    let manifest = Manifest::empty().plugin(
+        "tool-rules",
+        "tool-permission",
+        shipped("tool-rules"),
+        settings,
+    );
+    let gateway = asking(&manifest).start().await;
+    let id = task(&gateway, json!({})).await;
+    let stream = gateway.events(&id, 0).await;
+
+    let answer = decided(&gateway, &id, json!({"decision": "allow"})).await;
+
+    assert_eq!(
+        answer["reason"],
+        "the rule Bash(echo as *) leaves it to a person"
+    );
+    assert_eq!(told(stream).await, RAN);
+    let rule = &gateway.decisions(&id).await[0]["rule"];
+    assert_eq!(*rule, "ask[0] Bash(echo as *)");
 }
 
 #[tokio::test]
@@ -654,4 +682,50 @@ fn signed(secret: &str, delivery: &Delivery) -> bool {
     mac.update(&delivery.body);
     let signature = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
     delivery.header("webhook-signature") == format!("v1,{signature}")
+}
+
+/// `gatehouse approval …` against the gateway, with the key that it made.
+async fn approval(gateway: &Gateway, arguments: &[&str]) -> (bool, String) {
+    let output = tokio::process::Command::new(binary())
+        .arg("approval")
+        .args(arguments)
+        .args(["--url", &gateway.url])
+        .env_clear()
+        .env("GATEHOUSE_DATA_DIR", gateway.data())
+        .output()
+        .await
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn an_operator_sees_and_decides_on_the_command_line() {
+    let gateway = asking(&asks()).start().await;
+    let id = task(&gateway, json!({})).await;
+    let asked = parked(&gateway, &id).await;
+    let call = asked["call"].as_str().unwrap();
+    let changed = gateway.data().join("changed.json");
+    std::fs::write(&changed, r#"{"command": "echo from a file"}"#).unwrap();
+
+    let (_, listed) = approval(&gateway, &["list", &id]).await;
+    let input = changed.to_str().unwrap();
+    let (done, allowed) = approval(
+        &gateway,
+        &["allow", &id, call, "--input", input, "--reason", "fits"],
+    )
+    .await;
+    let (again, refused) = approval(&gateway, &["deny", &id, call]).await;
+
+    assert!(listed.contains(call) && listed.contains(RAN), "{listed}");
+    assert!(
+        done && allowed.contains("allowed") && allowed.contains("fits"),
+        "{allowed}"
+    );
+    assert!(
+        !again && (refused.contains("already") || refused.contains("over")),
+        "{refused}"
+    );
+    let told = told(gateway.events(&id, 0).await).await;
+    assert_eq!(told, "from a file");
 }

@@ -59,6 +59,8 @@ pub enum Finished {
 pub struct Filter {
     /// Its status.
     pub status: Option<Status>,
+    /// What it is busy with.
+    pub phase: Option<Phase>,
     /// Why it failed.
     pub reason: Option<Reason>,
     /// Which endpoint accepted it.

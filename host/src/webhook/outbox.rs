@@ -123,13 +123,15 @@ impl Entry {
     pub fn for_approval(record: &Record, approval: &Approval) -> Option<Self> {
         let url = record.callback_url.clone()?;
         let id = format!("msg_{}_approval_{}", record.task_id, approval.call);
-        let body = json!({
+        let mut body = json!({
             "type": "approval.requested",
             "taskId": record.task_id,
             "labels": record.labels,
-            "metadata": record.metadata,
             "approval": approval,
         });
+        if let (Some(metadata), Some(fields)) = (&record.metadata, body.as_object_mut()) {
+            fields.insert("metadata".to_owned(), json!(metadata));
+        }
         Some(Self::new(id, url, &body, approval.requested_at))
     }
 

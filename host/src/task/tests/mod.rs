@@ -5,6 +5,7 @@
     clippy::indexing_slicing
 )]
 
+mod approvals;
 mod claims;
 mod faults;
 mod lease;
