@@ -13,7 +13,7 @@ const MAX_LIMIT: usize = 200;
 /// A request bears no more of them.
 const MAX_LABELS: usize = 32;
 
-const PARAMETERS: &str = "status, phase, reason, mode, caller, label, since, until, limit, cursor";
+const PARAMETERS: &str = "status, reason, phase, mode, caller, label, since, until, limit, cursor";
 
 /// Reads the query; every value must be one that can be meant, and only `label` may come twice.
 pub(super) fn read(query: &str) -> Result<ListQuery, Problem> {

@@ -8,20 +8,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::bucket::{BucketError, Durability, When};
+use super::announcement;
+use super::gate::Told;
 use crate::config;
 use crate::plugin::ToApprove;
 use crate::task::{
     Answered, Approval, ApprovalState, CallId, Decided, EventLog, MOST_APPROVALS, Phase, TaskError,
     TaskId, Tasks, names,
 };
-use crate::webhook;
 
 /// An answer is noticed after this long, where no hint comes sooner.
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,9 +30,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const EXPIRY: Duration = Duration::from_secs(2);
 /// Bytes of a name that the agent chose.
 const NAME: usize = 256;
-/// Between two tries of an announcement: grows from the first to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How a question ended.
 #[derive(Clone, Debug)]
@@ -89,8 +87,7 @@ impl Approvals {
         self.work.wait().await;
     }
 
-    /// Puts the question and waits for its answer. To be followed by [`Approvals::leave`].
-    pub(super) async fn ask(&self, asked: &ToApprove) -> Outcome {
+    async fn put_and_wait(&self, asked: &ToApprove, told: &mpsc::Sender<Told>) -> Outcome {
         let since = Instant::now();
         let ended = |(state, answer)| Outcome {
             state,
@@ -102,42 +99,60 @@ impl Approvals {
             Err(why) => return ended((ApprovalState::Expired, Approval::expiry(why))),
         };
         self.note().await;
-        self.log
-            .say(json!({
+        tell(
+            told,
+            json!({
                 "event": "approval_requested", "call": approval.call, "tool": approval.tool,
                 "plugins": approval.plugins, "reason": approval.reason,
                 "expiresAt": approval.expires_at,
-            }))
-            .await;
-        self.spawn(self.clone().announce(approval.clone()));
+            }),
+        )
+        .await;
+        self.spawn(announcement::announce(
+            self.tasks.clone(),
+            self.id.clone(),
+            approval.clone(),
+            self.stop.clone(),
+        ));
         let (state, answer) = self
             .wait(&approval.call, since + self.settings.timeout)
             .await;
         let outcome = ended((state, answer));
-        self.log
-            .say(json!({
+        tell(
+            told,
+            json!({
                 "event": "approval_decided", "call": approval.call, "tool": approval.tool,
                 "state": state, "by": outcome.answer.by, "reason": outcome.answer.reason,
                 "changed": outcome.answer.input.is_some(), "waitedMs": outcome.waited.as_millis(),
-            }))
-            .await;
+            }),
+        )
+        .await;
         outcome
     }
 
-    /// The call is answered; the record need not be waited for before that.
-    pub(super) async fn leave(&self) {
+    /// Puts the question and waits for its answer; followers are told of both through `told`. To be followed by [`Approvals::note`], for which the
+    /// agent need not wait.
+    pub(super) async fn ask(&self, asked: &ToApprove, told: &mpsc::Sender<Told>) -> Outcome {
+        let most = self.settings.max_pending;
+        let one_more = |pending| (pending < most).then_some(pending + 1);
+        let place = self
+            .pending
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        if let Err(pending) = place {
+            let why = format!("{pending} calls wait for a person already, and no more can.");
+            return Outcome {
+                state: ApprovalState::Expired,
+                answer: Approval::expiry(why),
+                waited: Duration::ZERO,
+            };
+        }
+        let outcome = self.put_and_wait(asked, told).await;
         self.pending.fetch_sub(1, Ordering::SeqCst);
-        self.note().await;
+        outcome
     }
 
     /// Why it cannot be put, where it cannot.
     async fn put(&self, asked: &ToApprove) -> Result<Approval, String> {
-        let before = self.pending.fetch_add(1, Ordering::SeqCst);
-        if before >= self.settings.max_pending {
-            return Err(format!(
-                "{before} calls wait for a person already, and no more can."
-            ));
-        }
         let put = usize::try_from(self.put.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
         if put >= MOST_APPROVALS {
             return Err(format!(
@@ -267,7 +282,7 @@ impl Approvals {
     }
 
     /// Writes into the record how many wait.
-    async fn note(&self) {
+    pub(super) async fn note(&self) {
         let change = |record: &mut crate::task::Record| {
             if !matches!(record.phase, Phase::Agent | Phase::WaitingApproval) {
                 return false;
@@ -286,38 +301,11 @@ impl Approvals {
             warn!(%error, "the record does not tell that a call waits for a person");
         }
     }
+}
 
-    /// Puts the webhook into the outbox, where one is wanted; tries until the task ends.
-    async fn announce(self, approval: Approval) {
-        let mut pause = FIRST_PAUSE;
-        while let Err(error) = self.post(&approval).await {
-            warn!(%error, "an approval cannot be announced yet");
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LAST_PAUSE),
-            }
-        }
-    }
-
-    async fn post(&self, approval: &Approval) -> Result<(), TaskError> {
-        let Some(record) = self.tasks.get(&self.id).await? else {
-            return Ok(());
-        };
-        let Some(entry) = webhook::Entry::for_approval(&record, approval) else {
-            return Ok(());
-        };
-        let data = serde_json::to_vec(&entry).map_err(|error| TaskError::Damaged {
-            id: self.id.clone(),
-            detail: error.to_string(),
-        })?;
-        let name = names::approval_outbox(&self.id, &approval.call);
-        let bucket = self.tasks.bucket();
-        match bucket
-            .put(&name, data.into(), When::Absent, Durability::Synced)
-            .await
-        {
-            Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+/// The answer does not wait for the event log, only for a place among what waits for it.
+async fn tell(told: &mpsc::Sender<Told>, event: Value) {
+    if told.send(Told::Event(event)).await.is_err() {
+        warn!("an event of an approval cannot be kept");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -41,7 +41,7 @@ struct Policy {
     /// like every other.
     within: Duration,
     denied: AtomicU32,
-    answered: mpsc::Sender<Answered>,
+    told: mpsc::Sender<Told>,
 }
 
 impl PolicyGate {
@@ -52,14 +52,14 @@ impl PolicyGate {
         approvals: Approvals,
         recorder: Recorder,
     ) -> Self {
-        let (answered, unrecorded) = mpsc::channel(MOST_UNRECORDED);
+        let (told, unrecorded) = mpsc::channel(MOST_UNRECORDED);
         let policy = Policy {
             plugins,
             task,
             state: TaskState::default(),
             within,
             denied: AtomicU32::new(0),
-            answered,
+            told,
         };
         Self {
             policy: Arc::new(policy),
@@ -106,7 +106,7 @@ impl PolicyGate {
             let decided = policy.consult(asked, decisions, &approvals).await;
             // Whoever asked may have gone.
             let _ = answer.send(decided);
-            approvals.leave().await;
+            approvals.note().await;
         });
         let lost = || GateAnswer::Deny("The question to a person was lost.".to_owned());
         Reply::Parked(Box::pin(async move {
@@ -142,7 +142,7 @@ impl Policy {
             decisions,
         })
         .await;
-        let outcome = approvals.ask(&asked).await;
+        let outcome = approvals.ask(&asked, &self.told).await;
         let verdict = match outcome.state {
             ApprovalState::Allowed if outcome.answer.input.is_some() => "rewrite",
             ApprovalState::Allowed => "allow",
@@ -230,15 +230,24 @@ impl Policy {
 
     async fn keep(&self, answered: Answered) {
         // The other side ends only after this one.
-        if self.answered.send(answered).await.is_err() {
+        if self.told.send(Told::Answered(answered)).await.is_err() {
             tracing::error!("a decision cannot be kept");
         }
     }
 }
 
+/// What is to be kept, in this order.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// An answer.
+    Answered(Answered),
+    /// A line of ours.
+    Event(Value),
+}
+
 /// A call and what was said to it.
 #[derive(Debug)]
-struct Answered {
+pub(super) struct Answered {
     id: String,
     tool: String,
     verdict: &'static str,
@@ -255,9 +264,12 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    async fn run(self, mut unrecorded: mpsc::Receiver<Answered>) {
-        while let Some(answered) = unrecorded.recv().await {
-            self.record(answered).await;
+    async fn run(self, mut unrecorded: mpsc::Receiver<Told>) {
+        while let Some(told) = unrecorded.recv().await {
+            match told {
+                Told::Answered(answered) => self.record(answered).await,
+                Told::Event(event) => self.log.say(event).await,
+            }
         }
     }
 

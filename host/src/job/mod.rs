@@ -5,6 +5,7 @@
 //! does not deliver reports. Relies on every other part; nothing relies on it.
 
 mod actions;
+mod announcement;
 mod approvals;
 mod dotenv;
 mod environment_file;
