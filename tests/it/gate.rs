@@ -65,6 +65,7 @@ async fn nothing_runs(manifest: &Manifest, mode: &str, more: Value, at_least: us
     let gateway = Gateway::with()
         .scenario("forbidden-tools")
         .plugins(manifest)
+        .env("GATEHOUSE__APPROVALS__TIMEOUT", "500ms")
         .start()
         .await;
     let mut request = gateway.request_with(
@@ -144,7 +145,7 @@ async fn a_policy_that_cannot_answer_denies() {
 }
 
 #[tokio::test]
-async fn a_policy_that_asks_for_a_person_denies_where_there_is_none() {
+async fn a_policy_that_asks_for_a_person_denies_where_none_answers() {
     nothing_runs(
         &Manifest::empty().guest("asks", "tool-permission"),
         "bypassPermissions",

@@ -3,6 +3,7 @@
 //! One binary, so that the machine links once. What a test waits for is an event, never a time.
 
 mod actions;
+mod approvals;
 mod attacks;
 mod cancel;
 mod capabilities;

@@ -35,6 +35,7 @@ async fn gateway() -> Gateway {
         .scenario("one-bash-call")
         .plugins(&slow_policy())
         .env("GATEHOUSE__AGENT__DECISION_TIMEOUT", "4s")
+        .env("GATEHOUSE__APPROVALS__TIMEOUT", "1s")
         .env("GATEHOUSE__AGENT__IDLE_TIMEOUT", "10s")
         .env("GATEHOUSE__AGENT__TERM_GRACE", "1s")
         .env("GATEHOUSE__JOB__HEARTBEAT", "1s")
@@ -103,8 +104,8 @@ async fn a_call_that_a_paused_job_leaves_undecided_is_blocked_and_the_task_goes_
 
     let job = gateway.process_named("run-job").await;
     job.pause();
-    // Longer than the agent waits for an answer, and the lease lasts.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    // Longer than the agent waits for an answer, a person's included, and the lease lasts.
+    tokio::time::sleep(Duration::from_secs(17)).await;
     job.resume();
 
     let told = outcome_of_the_call(stream).await.expect("a result");

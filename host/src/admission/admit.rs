@@ -129,6 +129,7 @@ impl Payload {
             shadow_set: self.shadow_set.clone(),
             system_prompt_version: self.system_prompt_version.clone(),
             append_system_prompt_version: self.append_system_prompt_version.clone(),
+            pending_approvals: 0,
             detach: detach == Some(true) || self.mode == Mode::Async,
             execution_name: None,
             attempt: 0,

@@ -55,6 +55,7 @@ impl Policies for Scripted {
             call: None,
             tool: None,
             input_sha256: None,
+            approval: None,
             micros: 1,
             memory: 0,
             shadow: false,

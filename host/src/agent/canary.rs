@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::{self, Place, Sink};
 use super::scripted_model::{CALL, ScriptedModel};
-use super::{AgentTask, Gate, GateAnswer, GateUnproven};
+use super::{AgentTask, Gate, GateAnswer, GateUnproven, Reply};
 use crate::isolation::Sandbox;
 use crate::plugin::ToolCall;
 use crate::redact::Redactor;
@@ -133,11 +133,11 @@ struct Refusal {
 
 #[async_trait]
 impl Gate for Refusal {
-    async fn decide(&self, call: ToolCall) -> GateAnswer {
+    async fn decide(&self, call: ToolCall) -> Reply {
         if call.id == CALL && call.tool == "Bash" {
             self.asked.store(true, Ordering::Relaxed);
         }
-        GateAnswer::Deny("This call proves that a denied call does not run.".to_owned())
+        GateAnswer::Deny("This call proves that a denied call does not run.".to_owned()).into()
     }
 }
 

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +33,22 @@ use crate::task::{AgentSummary, EventLog, Reason, Status};
 #[async_trait]
 pub trait Gate: Send + Sync {
     /// Decides one call. Whatever goes wrong here must come back as a denial.
-    async fn decide(&self, call: ToolCall) -> GateAnswer;
+    async fn decide(&self, call: ToolCall) -> Reply;
+}
+
+/// What comes of a question to the gate.
+pub enum Reply {
+    /// The answer.
+    Now(GateAnswer),
+    /// Somebody is asked, which takes longer than a decision may: the call is parked, and nobody's
+    /// silence counts meanwhile.
+    Parked(BoxFuture<'static, GateAnswer>),
+}
+
+impl From<GateAnswer> for Reply {
+    fn from(answer: GateAnswer) -> Self {
+        Self::Now(answer)
+    }
 }
 
 /// What the gate says.
@@ -88,6 +104,8 @@ pub struct AgentTask {
     pub env: BTreeMap<String, String>,
     /// Deadlines.
     pub limits: crate::config::Agent,
+    /// How long a call may be parked.
+    pub approval_timeout: std::time::Duration,
     /// Wall-clock limit of the whole run.
     pub total: std::time::Duration,
 }
@@ -155,7 +173,8 @@ pub async fn prove_gate(
 /// Runs the CLI. Every line of its output but the control protocol's goes to `log`, unchanged. When
 /// this returns, the whole process tree is dead. `cancel` ends the run as cancelled.
 ///
-/// `idle_timeout` is total silence of the CLI: a command that runs longer without a word counts.
+/// `idle_timeout` is total silence of the CLI: a command that runs longer without a word counts. While
+/// a call is parked nothing does.
 pub async fn run(
     task: &AgentTask,
     sandbox: &Sandbox,

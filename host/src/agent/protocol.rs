@@ -2,7 +2,8 @@
 //!
 //! A wrong shape fails open: a hook's answer that the CLI does not understand as a decision lets the
 //! call run. So every answer is made here and nowhere else, and each is one of five shapes. `ask` is
-//! never answered, because there are modes in which the CLI runs the call then without asking.
+//! never answered, because there are modes in which the CLI runs the call then without asking: a call
+//! that a person is to decide has its hook wait for that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,8 @@ const HOOK: &str = "gate";
 pub(super) const INITIALIZE: &str = "initialize";
 /// Our name for the question how MCP servers stand.
 pub(super) const SERVERS: &str = "servers";
-/// How much longer than a decision may take the CLI waits before it blocks the call by itself.
+/// How much longer than the gate may take, a person's time and what comes of it included, the CLI waits
+/// before it blocks the call by itself. There is one time for all calls: the CLI takes no other.
 const HOOK_MARGIN: Duration = Duration::from_secs(5);
 
 /// What a line of the CLI is.
@@ -186,7 +188,7 @@ fn answered(response: &Value) -> Frame {
 
 /// Opens the conversation: hooks, system prompts, subagents, the answer's schema.
 pub(super) fn initialize(task: &AgentTask) -> Vec<u8> {
-    let patience = (task.limits.decision_timeout + HOOK_MARGIN)
+    let patience = (2 * task.limits.decision_timeout + task.approval_timeout + HOOK_MARGIN)
         .as_secs_f64()
         .ceil();
     let mut request = Map::new();

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::mcp::Servers;
 use super::outcome::Stop;
 use super::protocol::{self, Call, Event, Frame, INITIALIZE, Question, SERVERS, TurnResult};
-use super::{AgentTask, Gate, GateAnswer};
+use super::{AgentTask, Gate, GateAnswer, Reply};
 use crate::plugin::{RealPath, ToolCall};
 
 /// Lines that wait to be written. The CLI reads eagerly; one that does not is broken.
@@ -51,7 +51,9 @@ pub(super) struct Talk<'a> {
     pub(super) notes: Vec<Value>,
     /// None once our side is closed.
     lines: Option<mpsc::Sender<Vec<u8>>>,
-    undecided: FuturesUnordered<BoxFuture<'a, (String, GateAnswer)>>,
+    undecided: FuturesUnordered<BoxFuture<'a, (String, Reply)>>,
+    /// Calls that somebody else is asked about; the gate bounds them.
+    parked: FuturesUnordered<BoxFuture<'static, (String, GateAnswer)>>,
     /// Calls asked about.
     calls: u32,
     pub(super) denied: u32,
@@ -85,6 +87,7 @@ impl<'a> Talk<'a> {
             notes: Vec::new(),
             lines: Some(lines),
             undecided: FuturesUnordered::new(),
+            parked: FuturesUnordered::new(),
             calls: 0,
             denied: 0,
             result: None,
@@ -108,7 +111,7 @@ impl<'a> Talk<'a> {
 
     /// Whether [`Talk::decided`] has something to wait for.
     pub(super) fn is_deciding(&self) -> bool {
-        !self.undecided.is_empty()
+        !self.undecided.is_empty() || !self.parked.is_empty()
     }
 
     /// Takes in what the CLI said.
@@ -244,15 +247,30 @@ impl<'a> Talk<'a> {
 
     /// The next decision that was made, once it has been handed to the CLI.
     pub(super) async fn decided(&mut self) -> Result<(), Stop> {
-        match self.undecided.next().await {
-            Some((id, answer)) => {
-                if matches!(answer, GateAnswer::Deny(_)) {
-                    self.denied += 1;
+        tokio::select! {
+            Some((id, reply)) = self.undecided.next() => match reply {
+                Reply::Now(answer) => self.answer(&id, &answer),
+                Reply::Parked(waiting) => {
+                    let limits = &self.task.limits;
+                    let limit = self.task.approval_timeout + limits.decision_timeout;
+                    self.parked.push(wait(waiting, id, limit));
+                    Ok(())
                 }
-                self.write(protocol::decision(&id, &answer))
+            },
+            Some((id, answer)) = self.parked.next() => {
+                // The CLI has waited for us; its silence begins now.
+                self.last_line = Instant::now();
+                self.answer(&id, &answer)
             }
-            None => Ok(()),
+            else => Ok(()),
         }
+    }
+
+    fn answer(&mut self, id: &str, answer: &GateAnswer) -> Result<(), Stop> {
+        if matches!(answer, GateAnswer::Deny(_)) {
+            self.denied += 1;
+        }
+        self.write(protocol::decision(id, answer))
     }
 
     /// Asks the CLI to drop what it does; its turn's end or a short time later, the run ends.
@@ -287,7 +305,8 @@ impl<'a> Talk<'a> {
     }
 
     /// What must happen next if the CLI says nothing, and when. Silence is silence, whatever it is for:
-    /// a command that runs long without output, a decision of the gate, a slow model.
+    /// a command that runs long without output, a decision of the gate, a slow model. Only while a call
+    /// is parked the CLI cannot be expected to speak: that time has a limit of its own.
     pub(super) fn due(&self) -> (Instant, Due) {
         let limits = &self.task.limits;
         let stop = |at: Instant, stop| (at, Due::Stop(stop));
@@ -305,6 +324,8 @@ impl<'a> Talk<'a> {
                 Some(at) if at < servers.give_up_at => (at, Due::AskAboutServers),
                 _ => (servers.give_up_at, Due::GiveUpServers),
             }
+        } else if !self.parked.is_empty() {
+            return total;
         } else if self.seen_event {
             stop(
                 self.last_line + limits.idle_timeout,
@@ -354,11 +375,27 @@ fn decide<'a>(
     call: ToolCall,
     id: String,
     limit: Duration,
-) -> BoxFuture<'a, (String, GateAnswer)> {
+) -> BoxFuture<'a, (String, Reply)> {
     let decision = AssertUnwindSafe(tokio::time::timeout(limit, gate.decide(call))).catch_unwind();
-    let answer = decision.map(|decision| match decision {
+    let reply = decision.map(|decision| match decision {
+        Ok(Ok(Reply::Now(answer))) => protocol::readable(answer).into(),
+        Ok(Ok(parked)) => parked,
+        Ok(Err(_)) => GateAnswer::Deny("The policy did not decide in time.".to_owned()).into(),
+        Err(_) => GateAnswer::Deny("The policy failed.".to_owned()).into(),
+    });
+    reply.map(|reply| (id, reply)).boxed()
+}
+
+/// Waits for the answer about a parked call. Time-outs and faults are denials.
+fn wait(
+    waiting: BoxFuture<'static, GateAnswer>,
+    id: String,
+    limit: Duration,
+) -> BoxFuture<'static, (String, GateAnswer)> {
+    let answer = AssertUnwindSafe(tokio::time::timeout(limit, waiting)).catch_unwind();
+    let answer = answer.map(|answer| match answer {
         Ok(Ok(answer)) => protocol::readable(answer),
-        Ok(Err(_)) => GateAnswer::Deny("The policy did not decide in time.".to_owned()),
+        Ok(Err(_)) => GateAnswer::Deny("Nobody decided in time.".to_owned()),
         Err(_) => GateAnswer::Deny("The policy failed.".to_owned()),
     });
     answer.map(|answer| (id, answer)).boxed()

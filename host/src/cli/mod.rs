@@ -3,6 +3,7 @@
 //! Reads the process's arguments and environment, loads the configuration as a whole, starts the
 //! logs, and hands over. Everything else in the crate is given what it needs.
 
+mod approval;
 mod config;
 mod doctor;
 mod git_ssh;
@@ -63,6 +64,8 @@ enum Command {
     Run(run::Options),
     /// See and change the plugins of a running gateway
     Plugin(plugin::Options),
+    /// See and decide the tool calls that wait for a person
+    Approval(approval::Options),
     /// Run one task; the gateway starts this with TASK_ID set
     RunJob {
         /// The task
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Doctor { json } => with_runtime(doctor::run(&sources, json)),
         Command::Run(options) => with_runtime(run::run(options, &sources.environment)),
         Command::Plugin(options) => with_runtime(plugin::run(options, &sources)),
+        Command::Approval(options) => with_runtime(approval::run(options, &sources)),
         Command::Serve { listen } => {
             let mut sources = sources;
             sources

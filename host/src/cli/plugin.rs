@@ -157,14 +157,14 @@ impl Tasks {
 }
 
 #[derive(Debug, Args)]
-struct IfActive {
+pub(super) struct IfActive {
     /// Only where this revision is the active one
     #[arg(long, value_name = "REVISION")]
     if_active: Option<String>,
 }
 
 /// Whom to ask, and as whom.
-struct Gateway {
+pub(super) struct Gateway {
     url: String,
     key: Option<String>,
 }
@@ -261,7 +261,7 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<ExitCode> {
 impl Gateway {
     /// The gateway that was named, or the one that this configuration starts; `GATEHOUSE_ADMIN_KEY`, or
     /// the key that the gateway of this configuration made.
-    fn find(url: Option<String>, sources: &Sources) -> anyhow::Result<Self> {
+    pub(super) fn find(url: Option<String>, sources: &Sources) -> anyhow::Result<Self> {
         let config = config::load(sources)
             .map_err(|mistakes| anyhow::anyhow!("the configuration is wrong\n{mistakes}"))?;
         let configured = sources.environment.get("GATEHOUSE_ADMIN_KEY").cloned();
@@ -270,11 +270,16 @@ impl Gateway {
         Ok(Self { url, key })
     }
 
-    fn get(&self, path: &str) -> RequestBuilder {
+    pub(super) fn get(&self, path: &str) -> RequestBuilder {
         self.request(Method::GET, path, None)
     }
 
-    fn request(&self, method: Method, path: &str, seen: Option<IfActive>) -> RequestBuilder {
+    pub(super) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        seen: Option<IfActive>,
+    ) -> RequestBuilder {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let mut request = reqwest::Client::new().request(method, url);
         if let Some(key) = &self.key {
@@ -286,7 +291,7 @@ impl Gateway {
         request
     }
 
-    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
         let bytes = self.bytes(request).await?;
         serde_json::from_slice(&bytes).context("the gateway answered with something else than JSON")
     }

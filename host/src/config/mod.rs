@@ -55,6 +55,8 @@ pub struct Config {
     pub isolation: Isolation,
     /// `[plugins]`
     pub plugins: Plugins,
+    /// `[approvals]`
+    pub approvals: Approvals,
     /// `[webhook]`
     pub webhook: Webhook,
     /// `[outbound]`

@@ -250,6 +250,18 @@ pub struct Plugins {
     pub inputs_expire: Duration,
 }
 
+/// `[approvals]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
+    #[serde(deserialize_with = "units::count")]
+    pub max_pending: u32,
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_input: u64,
+}
+
 /// `[webhook]` of `config.default.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! How settings must agree with each other, and what their kinds cannot say.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -24,6 +25,9 @@ pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
     isolation(&mut review);
     review.mistakes
 }
+
+/// For a person's answer.
+const MOST_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct Review<'a> {
     config: &'a Config,
@@ -168,6 +172,12 @@ fn deadlines(review: &mut Review<'_>) {
         &["agent.decision_timeout", "agent.idle_timeout"],
         config.agent.decision_timeout < config.agent.idle_timeout,
         "a decision must be given up before the agent counts as stalled",
+    );
+    // The CLI waits as long for its hook, by a timer that takes no more than 24 days.
+    review.require(
+        &["approvals.timeout"],
+        config.approvals.timeout <= MOST_PATIENCE,
+        "a person is waited for no longer than 24h",
     );
     review.require(
         &["plugins.time", "agent.decision_timeout"],

@@ -4,6 +4,7 @@
 //! Decides nothing itself. `docs/reference/http.md` tells callers what is here.
 
 mod access;
+mod approvals;
 mod artifacts;
 mod body;
 mod cancel;
@@ -56,6 +57,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(status::router())
         .merge(tasks::router())
         .merge(events::router())
+        .merge(approvals::router())
         .merge(decisions::router())
         .merge(inputs::router())
         .merge(artifacts::router())

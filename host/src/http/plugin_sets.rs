@@ -165,7 +165,7 @@ impl Seen {
             *tasks += 1;
             for said in answers.values() {
                 *asked += 1;
-                *refused += u64::from(matches!(&*said.verdict, "deny" | "reject" | "ask"));
+                *refused += u64::from(matches!(&*said.verdict, "deny" | "reject"));
             }
         }
         let (Some(ours), Some(theirs)) = (told.get(from), told.get(to)) else {

@@ -13,7 +13,7 @@ const MAX_LIMIT: usize = 200;
 /// A request bears no more of them.
 const MAX_LABELS: usize = 32;
 
-const PARAMETERS: &str = "status, reason, mode, caller, label, since, until, limit, cursor";
+const PARAMETERS: &str = "status, reason, phase, mode, caller, label, since, until, limit, cursor";
 
 /// Reads the query; every value must be one that can be meant, and only `label` may come twice.
 pub(super) fn read(query: &str) -> Result<ListQuery, Problem> {
@@ -32,6 +32,12 @@ pub(super) fn read(query: &str) -> Result<ListQuery, Problem> {
                 filter.status = Some(word(
                     &value,
                     "status must be pending, running, completed, failed or cancelled",
+                )?)
+            }
+            "phase" => {
+                filter.phase = Some(word(
+                    &value,
+                    "phase must be one that records show, such as waiting_approval",
                 )?)
             }
             "reason" => {
@@ -97,17 +103,18 @@ mod tests {
     )]
 
     use super::*;
-    use crate::task::{Mode, Reason, Status};
+    use crate::task::{Mode, Phase, Reason, Status};
 
     #[test]
     fn every_parameter_is_read() {
         let list = read(
-            "status=failed&reason=timed_out&mode=sync&caller=key-12&label=team:a&label=url:http://x\
+            "status=failed&phase=waiting_approval&reason=timed_out&mode=sync&caller=key-12&label=team:a&label=url:http://x\
              &since=2026-01-02T03:04:05Z&until=2026-01-02T05:04:05%2B01:00&limit=7&cursor=2026-01-02",
         )
         .unwrap();
         let filter = list.filter;
         assert_eq!(filter.status, Some(Status::Failed));
+        assert_eq!(filter.phase, Some(Phase::WaitingApproval));
         assert_eq!(filter.reason, Some(Reason::TimedOut));
         assert_eq!(filter.mode, Some(Mode::Sync));
         assert_eq!(filter.caller.as_deref(), Some("key-12"));
@@ -130,6 +137,7 @@ mod tests {
             "status=happy",
             "status=",
             "status=Failed",
+            "phase=asleep",
             "reason=bored",
             "mode=both",
             "caller=",

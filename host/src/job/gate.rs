@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::json;
-use tokio::sync::mpsc;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::agent::{Gate, GateAnswer};
+use super::approvals::Approvals;
+use crate::agent::{Gate, GateAnswer, Reply};
 use crate::plugin::{
-    Decision, Input, Journal, PluginSet, RecordedCall, RecordedTask, TaskState, TaskView, ToolCall,
-    Verdict,
+    Approved, Decision, Input, Journal, PluginSet, RealPath, RecordedCall, RecordedTask, Ruling,
+    TaskState, TaskView, ToApprove, ToolCall, Verdict,
 };
 use crate::redact::Redactor;
-use crate::task::EventLog;
+use crate::task::{ApprovalState, EventLog};
 
 /// Calls that are answered and not written down yet; while there are more, no answer is given.
 const MOST_UNRECORDED: usize = 64;
@@ -23,19 +24,26 @@ const MOST_UNRECORDED: usize = 64;
 /// Asks the plugins; a [`Recorder`] keeps what they decided.
 #[derive(Debug)]
 pub(super) struct PolicyGate {
+    policy: Arc<Policy>,
+    approvals: Approvals,
+    /// The task's.
+    pub(super) log: EventLog,
+    recording: JoinHandle<()>,
+}
+
+/// What every call is put to, also one that a person changed.
+#[derive(Debug)]
+struct Policy {
     plugins: Arc<PluginSet>,
     task: Arc<TaskView>,
     state: TaskState,
     /// What a decision may take; less than the agent waits, so that one that comes too late is kept
     /// like every other.
     within: Duration,
-    denied: AtomicU32,
     /// Whether calls are wanted after they are answered.
     keeps_calls: bool,
-    /// The task's.
-    pub(super) log: EventLog,
-    answered: mpsc::Sender<Answered>,
-    recording: JoinHandle<()>,
+    denied: AtomicU32,
+    told: mpsc::Sender<Told>,
 }
 
 impl PolicyGate {
@@ -43,48 +51,170 @@ impl PolicyGate {
         plugins: Arc<PluginSet>,
         task: Arc<TaskView>,
         within: Duration,
+        approvals: Approvals,
         recorder: Recorder,
     ) -> Self {
-        let (answered, unrecorded) = mpsc::channel(MOST_UNRECORDED);
-        Self {
+        let (told, unrecorded) = mpsc::channel(MOST_UNRECORDED);
+        let policy = Policy {
             plugins,
             task,
             state: TaskState::default(),
             within,
-            denied: AtomicU32::new(0),
             keeps_calls: recorder.inputs.is_some() || recorder.beside.is_some(),
+            denied: AtomicU32::new(0),
+            told,
+        };
+        Self {
+            policy: Arc::new(policy),
+            approvals,
             log: recorder.log.clone(),
-            answered,
             recording: tokio::spawn(recorder.run(unrecorded)),
         }
     }
 
-    /// Returns once every answer is in both logs; how many were denials.
+    /// Returns once nobody is asked any more and every answer is in both logs; how many were denials.
     pub(super) async fn close(self) -> u32 {
-        drop(self.answered);
+        self.approvals.close().await;
+        let denied = self.policy.denied.load(Ordering::Relaxed);
+        drop(self.policy);
         if let Err(error) = self.recording.await {
             tracing::error!(%error, "decisions were lost");
         }
-        self.denied.into_inner()
+        denied
     }
 }
 
 #[async_trait]
 impl Gate for PolicyGate {
     /// The answer does not wait for the logs, only for a place among those who wait for them.
-    async fn decide(&self, call: ToolCall) -> GateAnswer {
+    async fn decide(&self, call: ToolCall) -> Reply {
         let (id, tool) = (call.id.clone(), call.tool.clone());
-        let call = if self.keeps_calls {
-            call.settled()
-        } else {
-            call
-        };
-        let kept = self.keeps_calls.then(|| call.clone());
-        let ruling = self
-            .plugins
+        let keeps = self.policy.keeps_calls;
+        let call = if keeps { call.settled() } else { call };
+        let kept = keeps.then(|| call.clone());
+        let ruling = self.policy.judge(call).await;
+        match ruling.verdict {
+            Verdict::Ask(asked) => self.park(*asked, ruling.decisions, kept),
+            verdict => {
+                let answer = self
+                    .policy
+                    .answer(id, tool, verdict, ruling.decisions, kept);
+                Reply::Now(answer.await)
+            }
+        }
+    }
+}
+
+impl PolicyGate {
+    /// The question lives by itself: it is closed and written down also where the agent is gone.
+    fn park(&self, asked: ToApprove, decisions: Vec<Decision>, kept: Option<ToolCall>) -> Reply {
+        let (policy, approvals) = (Arc::clone(&self.policy), self.approvals.clone());
+        let (answer, answered) = oneshot::channel();
+        self.approvals.spawn(async move {
+            let decided = policy.consult(asked, decisions, kept, &approvals).await;
+            // Whoever asked may have gone.
+            let _ = answer.send(decided);
+            approvals.note().await;
+        });
+        let lost = || GateAnswer::Deny("The question to a person was lost.".to_owned());
+        Reply::Parked(Box::pin(async move {
+            answered.await.unwrap_or_else(|_| lost())
+        }))
+    }
+}
+
+impl Policy {
+    async fn judge(&self, call: ToolCall) -> Ruling {
+        self.plugins
             .decide(&self.task, call, &self.state, self.within)
-            .await;
-        let (verdict, denial, answer) = match ruling.verdict {
+            .await
+    }
+
+    /// Asks a person. What a person puts in the place of the call's input is judged again: a denial
+    /// holds for everybody, another question has been answered.
+    async fn consult(
+        &self,
+        asked: ToApprove,
+        decisions: Vec<Decision>,
+        kept: Option<ToolCall>,
+        approvals: &Approvals,
+    ) -> GateAnswer {
+        let (id, tool) = (asked.call.id.clone(), asked.call.tool.clone());
+        let plugin = asked.plugins.first().cloned().unwrap_or_default();
+        let mut persons = decisions.clone();
+        persons.retain(|one| one.plugin == plugin);
+        self.keep(Answered {
+            id: id.clone(),
+            tool: tool.clone(),
+            call: kept,
+            verdict: "ask",
+            denial: None,
+            decisions,
+        })
+        .await;
+        let outcome = approvals.ask(&asked, &self.told).await;
+        let verdict = match outcome.state {
+            ApprovalState::Allowed if outcome.answer.input.is_some() => "rewrite",
+            ApprovalState::Allowed => "allow",
+            _ => "deny",
+        };
+        for decision in &mut persons {
+            decision.at = outcome.answer.at;
+            decision.stage = "approval".to_owned();
+            decision.verdict = verdict.to_owned();
+            decision.reason.clone_from(&outcome.answer.reason);
+            decision.approval = Some(Approved {
+                by: outcome.answer.by.clone(),
+                waited_ms: u64::try_from(outcome.waited.as_millis()).unwrap_or(u64::MAX),
+            });
+            decision.micros = 0;
+        }
+        let reason = outcome.answer.reason;
+        let verdict = match (outcome.state, outcome.answer.input) {
+            (ApprovalState::Allowed, None) => {
+                Verdict::Allow(asked.rewritten.then_some(asked.call.input))
+            }
+            (ApprovalState::Allowed, Some(input)) => {
+                let call = ToolCall {
+                    input: input.clone(),
+                    real: RealPath::Now,
+                    ..asked.call
+                };
+                let again = self.judge(call).await;
+                persons.extend(again.decisions);
+                match again.verdict {
+                    Verdict::Abstain | Verdict::Allow(None) => Verdict::Allow(Some(input)),
+                    Verdict::Ask(asked) => Verdict::Allow(Some(asked.call.input)),
+                    decided @ (Verdict::Allow(Some(_)) | Verdict::Deny { .. }) => decided,
+                }
+            }
+            (ApprovalState::Denied, _) => Verdict::Deny {
+                plugin,
+                reason: match reason {
+                    Some(reason) => format!("A person denied this call: {reason}"),
+                    None => "A person denied this call.".to_owned(),
+                },
+            },
+            (ApprovalState::Expired | ApprovalState::Pending, _) => Verdict::Deny {
+                plugin,
+                reason: format!(
+                    "A person would have had to allow this call. {}",
+                    reason.unwrap_or_default()
+                ),
+            },
+        };
+        self.answer(id, tool, verdict, persons, None).await
+    }
+
+    async fn answer(
+        &self,
+        id: String,
+        tool: String,
+        verdict: Verdict,
+        decisions: Vec<Decision>,
+        kept: Option<ToolCall>,
+    ) -> GateAnswer {
+        let (verdict, denial, answer) = match verdict {
             Verdict::Abstain => ("abstain", None, GateAnswer::NoOpinion),
             Verdict::Allow(None) => ("allow", None, GateAnswer::Allow(None)),
             Verdict::Allow(input) => ("rewrite", None, GateAnswer::Allow(input)),
@@ -93,26 +223,44 @@ impl Gate for PolicyGate {
                 let denial = Some((plugin, reason.clone()));
                 ("deny", denial, GateAnswer::Deny(reason))
             }
+            // A person is asked by `consult`, and by nobody else.
+            Verdict::Ask(asked) => {
+                self.denied.fetch_add(1, Ordering::Relaxed);
+                ("deny", None, GateAnswer::Deny(asked.reason))
+            }
         };
-        let answered = Answered {
+        self.keep(Answered {
             id,
             tool,
             call: kept,
             verdict,
             denial,
-            decisions: ruling.decisions,
-        };
-        // The other side ends only after this one.
-        if self.answered.send(answered).await.is_err() {
-            tracing::error!("a decision cannot be kept");
-        }
+            decisions,
+        })
+        .await;
         answer
     }
+
+    async fn keep(&self, answered: Answered) {
+        // The other side ends only after this one.
+        if self.told.send(Told::Answered(answered)).await.is_err() {
+            tracing::error!("a decision cannot be kept");
+        }
+    }
+}
+
+/// What is to be kept, in this order.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// An answer.
+    Answered(Answered),
+    /// A line of ours.
+    Event(Value),
 }
 
 /// A call and what was said to it.
 #[derive(Debug)]
-struct Answered {
+pub(super) struct Answered {
     id: String,
     tool: String,
     /// As the agent made it, where it is kept or asked about again.
@@ -154,10 +302,13 @@ impl Beside {
 }
 
 impl Recorder {
-    async fn run(self, mut unrecorded: mpsc::Receiver<Answered>) {
+    async fn run(self, mut unrecorded: mpsc::Receiver<Told>) {
         self.keep(|| Input::Task(RecordedTask::from(&*self.task)));
-        while let Some(answered) = unrecorded.recv().await {
-            self.record(answered).await;
+        while let Some(told) = unrecorded.recv().await {
+            match told {
+                Told::Answered(answered) => self.record(answered).await,
+                Told::Event(event) => self.log.say(event).await,
+            }
         }
         if let Some(inputs) = &self.inputs
             && let Err(error) = inputs.close().await

@@ -5,6 +5,8 @@
 //! does not deliver reports. Relies on every other part; nothing relies on it.
 
 mod actions;
+mod announcement;
+mod approvals;
 mod dotenv;
 mod environment_file;
 mod gate;

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::actions::Actions;
+use super::approvals::Approvals;
 use super::gate::{Beside, PolicyGate, Recorder};
 use super::interrupt::{Cause, Interrupt};
 use super::repository::{self, Site};
@@ -132,7 +133,20 @@ impl<'a> Work<'a> {
             task: Arc::clone(&view),
             log: log.clone(),
         };
-        let gate = PolicyGate::open(Arc::clone(&plugins), Arc::clone(&view), within, recorder);
+        let approvals = Approvals::new(
+            self.job.tasks.clone(),
+            self.id.clone(),
+            log.clone(),
+            self.job.config.approvals.clone(),
+            &self.interrupt.token(),
+        );
+        let gate = PolicyGate::open(
+            Arc::clone(&plugins),
+            Arc::clone(&view),
+            within,
+            approvals,
+            recorder,
+        );
         let cloned = self.clone_repository(request, &sandbox, log).await;
         let (repository, ran) = match cloned {
             Ok(repository) => {

@@ -133,7 +133,7 @@ impl Plugins {
             else {
                 continue;
             };
-            if decision.stage != "validation"
+            if matches!(&*decision.stage, "tool" | "action")
                 && let Some(plugin) = who_said(&active, &decision)
             {
                 plugin.counters.count(&decision);

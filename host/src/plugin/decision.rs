@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Decision {
     /// When.
     pub at: Timestamp,
-    /// `validation`, `tool` or `action`.
+    /// `validation`, `tool`, `approval` (a person's answer to what plugins asked) or `action`.
     pub stage: String,
     /// The plugin's name in the manifest.
     pub plugin: String,
@@ -41,6 +41,9 @@ pub struct Decision {
     /// Lower-case hex SHA-256 of the input.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub input_sha256: Option<String>,
+    /// Of the stage `approval`: who answered, and after how long.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub approval: Option<Approved>,
     /// Time in the plugin.
     pub micros: u64,
     /// Bytes of linear memory at the call's end.
@@ -51,9 +54,19 @@ pub struct Decision {
     pub shadow: bool,
 }
 
+/// Who answered a question, and after how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approved {
+    /// `operator`, or `gatehouse` where nobody did in time.
+    pub by: String,
+    /// From the question to the answer.
+    pub waited_ms: u64,
+}
+
 impl Decision {
-    /// Whether the plugin was against it, or would have asked a person.
+    /// Whether the plugin was against it.
     pub(super) fn refuses(&self) -> bool {
-        matches!(&*self.verdict, "reject" | "deny" | "ask")
+        matches!(&*self.verdict, "reject" | "deny")
     }
 }

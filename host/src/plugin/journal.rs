@@ -230,6 +230,7 @@ mod tests {
             call: None,
             tool: None,
             input_sha256: None,
+            approval: None,
             micros: 1,
             memory: 0,
             shadow: false,

@@ -56,7 +56,7 @@ use crate::wasm::EngineError;
 pub use artifacts::{Artifacts, Stored};
 pub use change::{Asked, ChangeError, Changed};
 pub use compare::{Answers, Question, Said, answers};
-pub use decision::Decision;
+pub use decision::{Approved, Decision};
 pub use failure::Failure;
 pub use git::{
     Change, Cloned, Commit, Committed, GitRepository, OnConflict, Push, Pushed, Recovery,
@@ -75,7 +75,7 @@ pub use set::PluginSet;
 pub use trial::{Active, Extent, Pinned, TrialChange};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
-    Validation, Verdict,
+    ToApprove, Validation, Verdict,
 };
 pub use view::{OutcomeView, RealPath, TaskView, ToolCall};
 pub use workspace::{Found, Workspace};

@@ -14,7 +14,8 @@ use super::loaded::LoadedPlugin;
 use super::manifest::OnError;
 use super::modes::Enforcement;
 use super::verdict::{
-    Action, ActionRun, Capabilities, OptionsRefused, Rejection, Ruling, Validation, Verdict,
+    Action, ActionRun, Capabilities, OptionsRefused, Question, Rejection, Ruling, Validation,
+    Verdict,
 };
 use super::view::RealPath;
 use super::{
@@ -158,7 +159,9 @@ impl PluginSet {
         })
     }
 
-    /// Asks the tool-permission plugins in order: first deny wins, a rewrite feeds the next.
+    /// Asks the tool-permission plugins in order: first deny wins, a rewrite feeds the next. Where one
+    /// wants a person to decide and none denies, the first one's question is put, about the call as all
+    /// of them left it.
     ///
     /// A plugin that cannot answer denies, or where its `on_error` is `allow` has no opinion: a
     /// fault never lets a call pass the agent's own rules. All of them together have `within`,
@@ -173,6 +176,7 @@ impl PluginSet {
         let deadline = tokio::time::Instant::now() + within;
         let mut call = Arc::new(call);
         let mut verdict = Verdict::Abstain;
+        let mut question: Option<Question> = None;
         let mut decisions = Vec::new();
         for plugin in self.of(World::ToolPermission) {
             let mode = plugin.mode_for(task);
@@ -236,10 +240,14 @@ impl PluginSet {
                     None
                 }
                 Judgement::Deny(reason) => Some(reason),
-                Judgement::Ask(reason) => Some(format!(
-                    "{reason} (A person would have to decide this, and nobody can be asked in this \
-                     version.)"
-                )),
+                Judgement::Ask(reason) => {
+                    decision.reason.get_or_insert_with(|| reason.clone());
+                    if enforced {
+                        let asking = question.get_or_insert_with(|| Question::of(reason));
+                        asking.plugins.push(plugin.pin.name.clone());
+                    }
+                    None
+                }
             };
             if let Some(reason) = denied {
                 decision.reason.get_or_insert_with(|| reason.clone());
@@ -253,6 +261,11 @@ impl PluginSet {
                 }
             }
             decisions.push(decision);
+        }
+        if let Some(question) = question {
+            let rewritten = matches!(verdict, Verdict::Allow(Some(_)));
+            let call = call.as_ref().clone();
+            verdict = Verdict::Ask(question.about(call, rewritten));
         }
         Ruling { verdict, decisions }
     }
@@ -416,6 +429,7 @@ impl PluginSet {
             call: None,
             tool: None,
             input_sha256: None,
+            approval: None,
             micros: 0,
             memory: 0,
             shadow: self.shadow,

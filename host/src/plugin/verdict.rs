@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Decision, GitRepository, HttpClient};
+use super::{Decision, GitRepository, HttpClient, ToolCall};
 use crate::bucket::Bucket;
 use crate::redact::Redactor;
 use crate::task::{Status, TaskId, UploadedFile};
@@ -51,6 +51,48 @@ pub enum Verdict {
         /// Why.
         reason: String,
     },
+    /// A person decides.
+    Ask(Box<ToApprove>),
+}
+
+/// What plugins want a person to decide, while the rest of them is still to be asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Question {
+    /// Of the first.
+    reason: String,
+    /// All that asked.
+    pub(super) plugins: Vec<String>,
+}
+
+impl Question {
+    pub(super) fn of(reason: String) -> Self {
+        Self {
+            reason,
+            plugins: Vec::new(),
+        }
+    }
+
+    pub(super) fn about(self, call: ToolCall, rewritten: bool) -> Box<ToApprove> {
+        Box::new(ToApprove {
+            plugins: self.plugins,
+            reason: self.reason,
+            call,
+            rewritten,
+        })
+    }
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToApprove {
+    /// The plugins that ask, in the manifest's order.
+    pub plugins: Vec<String>,
+    /// The words of the first.
+    pub reason: String,
+    /// What would run, after every rewrite.
+    pub call: ToolCall,
+    /// Whether that is something else than the agent asked for.
+    pub rewritten: bool,
 }
 
 /// A verdict and the decisions that led to it.

@@ -135,7 +135,7 @@ fn mask_url(url: &mut String) {
 }
 
 /// One tool call of the agent, before it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
     /// The CLI's id of the call.
     pub id: String,
@@ -158,7 +158,7 @@ pub struct ToolCall {
 }
 
 /// Where the path of a call really leads.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RealPath {
     /// To be looked at whenever it is asked for.
     #[default]

@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// What stands in the place of a secret.
-const REDACTED: &str = "[REDACTED]";
+pub(crate) const REDACTED: &str = "[REDACTED]";
 /// What stands in the place of a line that would be broken without its secret.
 const REDACTED_LINE: &[u8] = br#"{"type":"redacted_line"}"#;
 

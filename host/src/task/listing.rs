@@ -76,6 +76,7 @@ impl Filter {
     fn looks_at_records(&self) -> bool {
         let Self {
             status,
+            phase,
             reason,
             mode,
             caller,
@@ -84,6 +85,7 @@ impl Filter {
             until: _,
         } = self;
         status.is_some()
+            || phase.is_some()
             || reason.is_some()
             || mode.is_some()
             || caller.is_some()
@@ -93,6 +95,7 @@ impl Filter {
     fn wants(&self, record: &Record) -> bool {
         let bears = |(name, value): &(String, String)| record.labels.get(name) == Some(value);
         self.status.is_none_or(|status| record.status == status)
+            && self.phase.is_none_or(|phase| record.phase == phase)
             && self
                 .reason
                 .is_none_or(|reason| record.reason == Some(reason))

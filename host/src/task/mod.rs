@@ -4,6 +4,7 @@
 //! or processes. Relies on `bucket` for compare-and-set and on `webhook::Entry` for what is to be
 //! delivered once a task is over.
 
+mod approval;
 mod chunks;
 mod events;
 mod follow;
@@ -21,6 +22,9 @@ mod store;
 mod tests;
 mod writer;
 
+pub use approval::{
+    Answered, Approval, ApprovalState, CallId, Decided, InvalidCallId, MOST_APPROVALS,
+};
 pub use events::{EventLog, LogLimits};
 pub use follow::{Event, Follower, Step};
 pub use id::{InvalidTaskId, TaskId};

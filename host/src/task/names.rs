@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::TaskId;
+use super::{CallId, TaskId};
 
 /// `sessions/{id}/metadata.json`
 pub fn record(id: &TaskId) -> String {
@@ -29,6 +29,27 @@ pub fn chunk(id: &TaskId, first: u64) -> String {
 /// `sessions/{id}/decisions.jsonl`
 pub fn decisions(id: &TaskId) -> String {
     format!("sessions/{id}/decisions.jsonl")
+}
+
+/// `sessions/{id}/approvals/`
+pub fn approvals(id: &TaskId) -> String {
+    format!("sessions/{id}/approvals/")
+}
+
+/// `sessions/{id}/approvals/{call}.json`
+pub fn approval(id: &TaskId, call: &CallId) -> String {
+    format!("sessions/{id}/approvals/{call}.json")
+}
+
+/// The call of an object below `approvals/`.
+pub(super) fn call_of_approval(name: &str) -> Option<CallId> {
+    let (_, name) = name.rsplit_once('/')?;
+    name.strip_suffix(".json")?.parse().ok()
+}
+
+/// `outbox/{id}.approval-{call}.json`: no task's id holds a full stop.
+pub fn approval_outbox(id: &TaskId, call: &CallId) -> String {
+    format!("outbox/{id}.approval-{call}.json")
 }
 
 /// `tasks/{id}/`: what exists only until the task is over and settled. Whoever lists `tasks/` sees

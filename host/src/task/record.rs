@@ -54,6 +54,8 @@ pub enum Phase {
     Preparing,
     /// The agent works.
     Agent,
+    /// The agent works, and a person is to decide a tool call of its.
+    WaitingApproval,
     /// The post-execution plugins run.
     Actions,
     /// The result is being written.
@@ -253,6 +255,10 @@ impl Ending {
     }
 }
 
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// The record of a task. It changes only by compare-and-set, and never after a terminal status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -311,6 +317,9 @@ pub struct Record {
     /// Which text of the operator's is appended to it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub append_system_prompt_version: Option<String>,
+    /// Tool calls that wait for a person.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub pending_approvals: u32,
     /// Whether the task outlives its follower.
     #[serde(default)]
     pub detach: bool,

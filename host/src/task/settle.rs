@@ -30,7 +30,8 @@ pub struct Unfinished {
 
 impl Tasks {
     /// What follows from a terminal record, safe to repeat after a crash: the index entry if it is
-    /// missing, the outbox entry where a report is due (create-if-absent), then everything below
+    /// missing, the outbox entry where a report is due (create-if-absent), the end of what still waits for
+    /// a person, then everything below
     /// `tasks/{id}/` goes. Does nothing for a record that is not terminal.
     pub async fn settle(&self, record: &Record) -> Result<(), TaskError> {
         let id = &record.task_id;
@@ -56,6 +57,7 @@ impl Tasks {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.expire_approvals(id).await?;
         // The payload goes last: while it stands, `unfinished` finds the task.
         let payload = names::payload(id);
         for entry in self.everything_below(&names::transient(id)).await? {

@@ -59,6 +59,8 @@ pub enum Finished {
 pub struct Filter {
     /// Its status.
     pub status: Option<Status>,
+    /// What it is busy with.
+    pub phase: Option<Phase>,
     /// Why it failed.
     pub reason: Option<Reason>,
     /// Which endpoint accepted it.
@@ -345,6 +347,7 @@ pub(super) fn end(record: &mut Record, ending: &Ending, last_sequence: u64, now:
     let completed_at = now.max(record.started_at.unwrap_or(record.created_at));
     record.status = ending.status;
     record.phase = Phase::Ended;
+    record.pending_approvals = 0;
     record.reason = ending.reason;
     record.exit_code = Some(ending.exit_code);
     record.error.clone_from(&ending.error);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::attempt::Outcome;
 use super::to_canonical_json;
-use crate::task::{Record, report};
+use crate::task::{Approval, Record, report};
 
 /// A delivered entry stays for so long, as proof.
 const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -54,7 +54,7 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
-    /// `msg_{taskId}_{event}`, the same at every attempt.
+    /// `msg_{taskId}_{event}` or `msg_{taskId}_approval_{call}`, the same at every attempt.
     pub id: String,
     /// Where to.
     pub url: String,
@@ -113,13 +113,36 @@ impl Entry {
     }
 
     fn carrying(record: &Record, url: String, report: Map<String, Value>) -> Self {
+        let id = format!("msg_{}_{}", record.task_id, record.status.as_str());
+        let since = record.completed_at.unwrap_or_else(Timestamp::now);
+        Self::new(id, url, &Value::Object(report), since)
+    }
+
+    /// Tells that a tool call of this task waits for a person, where the task has a callback URL. Its
+    /// body has a `type`, which a report has not.
+    pub fn for_approval(record: &Record, approval: &Approval) -> Option<Self> {
+        let url = record.callback_url.clone()?;
+        let id = format!("msg_{}_approval_{}", record.task_id, approval.call);
+        let mut body = json!({
+            "type": "approval.requested",
+            "taskId": record.task_id,
+            "labels": record.labels,
+            "approval": approval,
+        });
+        if let (Some(metadata), Some(fields)) = (&record.metadata, body.as_object_mut()) {
+            fields.insert("metadata".to_owned(), json!(metadata));
+        }
+        Some(Self::new(id, url, &body, approval.requested_at))
+    }
+
+    fn new(id: String, url: String, body: &Value, since: Timestamp) -> Self {
         Self {
-            id: format!("msg_{}_{}", record.task_id, record.status.as_str()),
+            id,
             url,
-            body: to_canonical_json(&Value::Object(report)),
+            body: to_canonical_json(body),
             state: State::Pending,
             attempts: 0,
-            next_attempt_at: record.completed_at.unwrap_or_else(Timestamp::now),
+            next_attempt_at: since,
             leased_until: None,
             last_error: None,
             delivered_at: None,

@@ -52,6 +52,7 @@ impl tool_policy::Guest for ToolRules {
             crate::Decision::Abstain => Decision::Abstain,
             crate::Decision::Allow => Decision::Allow,
             crate::Decision::Deny(reason) => Decision::Deny(reason),
+            crate::Decision::Ask(reason) => Decision::Ask(reason),
         })
     }
 }

@@ -3,7 +3,8 @@
 //! 1. Denied by the operator, then by the request.
 //! 2. A write to a protected path or outside the workspace, a read outside it where that is set.
 //! 3. Left out of a list that restricts: the request's, then the operator's.
-//! 4. Allowed by the request, then by the operator; nobody's opinion otherwise.
+//! 4. A person's to decide, by the operator.
+//! 5. Allowed by the request, then by the operator; nobody's opinion otherwise.
 
 use patterns::PathPattern;
 
@@ -20,6 +21,8 @@ pub enum Decision {
     Allow,
     /// The reason is for the agent.
     Deny(String),
+    /// The question is for a person.
+    Ask(String),
 }
 
 /// The answer, and the rule that it came from, e.g. `deny[3] Bash(curl *)`.
@@ -63,6 +66,7 @@ pub fn decide(settings: &Settings, lists: &Lists, call: &Call) -> Result<Ruling,
         }
     };
 
+    let listed: Vec<Rule> = rules.allow.iter().chain(&rules.ask).cloned().collect();
     let ruling = denied("deny", &rules.deny, call)
         .or_else(|| denied("disallowedTools", &disallowed, call))
         .or_else(|| confined(settings, &rules, call))
@@ -75,7 +79,8 @@ pub fn decide(settings: &Settings, lists: &Lists, call: &Call) -> Result<Ruling,
                 call,
             )
         })
-        .or_else(|| left_out("allow", &rules.allow, settings.only_allowed, settings, call))
+        .or_else(|| left_out("allow", &listed, settings.only_allowed, settings, call))
+        .or_else(|| asked("ask", &rules.ask, call))
         .or_else(|| allowed_by("allowedTools", &allowed, call))
         .or_else(|| allowed_by("allow", &rules.allow, call));
     Ok(ruling.unwrap_or(Ruling {
@@ -84,8 +89,34 @@ pub fn decide(settings: &Settings, lists: &Lists, call: &Call) -> Result<Ruling,
     }))
 }
 
-/// A rule that denies for certain is named before one that only might.
 fn denied(list: &str, rules: &[Rule], call: &Call) -> Option<Ruling> {
+    let (cited, text, doubt) = matched(list, rules, call)?;
+    let reason = match doubt {
+        Some(why) => format!("it might be what the rule {text} denies: {why}"),
+        None => format!("the rule {text} denies it"),
+    };
+    Some(Ruling::deny(cited, reason))
+}
+
+fn asked(list: &str, rules: &[Rule], call: &Call) -> Option<Ruling> {
+    let (cited, text, doubt) = matched(list, rules, call)?;
+    let question = match doubt {
+        Some(why) => format!("it might be what the rule {text} leaves to a person: {why}"),
+        None => format!("the rule {text} leaves it to a person"),
+    };
+    Some(Ruling {
+        decision: Decision::Ask(question),
+        cited: Some(cited),
+    })
+}
+
+/// The rule that a call matches or might match, as it is cited and as it is written, and what the doubt
+/// is. One that matches for certain is named before one that only might.
+fn matched<'a>(
+    list: &str,
+    rules: &'a [Rule],
+    call: &Call,
+) -> Option<(String, &'a str, Option<&'static str>)> {
     let asked: Vec<(usize, &Rule, Forbids)> = rules
         .iter()
         .enumerate()
@@ -95,11 +126,11 @@ fn denied(list: &str, rules: &[Rule], call: &Call) -> Option<Ruling> {
     let (place, rule, answer) =
         certain.or_else(|| asked.iter().find(|(_, _, answer)| *answer != Forbids::No))?;
     let cited = format!("{list}[{place}] {}", rule.text);
-    let reason = match answer {
-        Forbids::Unsure(why) => format!("it might be what the rule {} denies: {why}", rule.text),
-        _ => format!("the rule {} denies it", rule.text),
+    let doubt = match answer {
+        Forbids::Unsure(why) => Some(*why),
+        _ => None,
     };
-    Some(Ruling::deny(cited, reason))
+    Some((cited, &rule.text, doubt))
 }
 
 fn confined(settings: &Settings, rules: &Rules, call: &Call) -> Option<Ruling> {
@@ -229,6 +260,7 @@ mod tests {
                 Decision::Abstain => ("abstain", None),
                 Decision::Allow => ("allow", None),
                 Decision::Deny(reason) => ("deny", Some(reason)),
+                Decision::Ask(reason) => ("ask", Some(reason)),
             };
             Ok(json!({ "decision": decision, "reason": reason, "cited": ruling.cited }))
         });

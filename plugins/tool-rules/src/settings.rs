@@ -13,6 +13,7 @@ pub const SCHEMA: &str = include_str!("settings.schema.json");
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     pub(crate) allow: Vec<String>,
+    pub(crate) ask: Vec<String>,
     pub(crate) deny: Vec<String>,
     pub(crate) only_allowed: bool,
     pub(crate) confine_writes: bool,
@@ -26,6 +27,7 @@ impl Default for Settings {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         Self {
             allow: Vec::new(),
+            ask: Vec::new(),
             deny: Vec::new(),
             only_allowed: false,
             confine_writes: true,
@@ -56,6 +58,7 @@ impl Default for Settings {
 /// [`Settings`] with every rule read.
 pub(crate) struct Rules {
     pub(crate) allow: Vec<Rule>,
+    pub(crate) ask: Vec<Rule>,
     pub(crate) deny: Vec<Rule>,
     pub(crate) protected: Vec<(String, PathPattern)>,
 }
@@ -98,6 +101,7 @@ impl Settings {
             });
         Ok(Rules {
             allow: read_rules("allow", &self.allow)?,
+            ask: read_rules("ask", &self.ask)?,
             deny: read_rules("deny", &self.deny)?,
             protected: protected.collect::<Result<_, _>>()?,
         })

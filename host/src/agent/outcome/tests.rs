@@ -49,6 +49,7 @@ pub(in crate::agent) fn task() -> AgentTask {
             mcp_start_timeout: std::time::Duration::from_secs(30),
             decision_timeout: Duration::from_secs(5),
         },
+        approval_timeout: Duration::from_secs(900),
         total: Duration::from_secs(3300),
     }
 }

@@ -80,7 +80,7 @@ fn the_hook_blocks_on_failure_and_outlasts_our_own_deadline() {
     assert_eq!(
         request["request"],
         json!({"subtype": "initialize", "hooks": {
-            "PreToolUse": [{"hookCallbackIds": ["gate"], "timeout": 11, "onFailure": "block"}],
+            "PreToolUse": [{"hookCallbackIds": ["gate"], "timeout": 916, "onFailure": "block"}],
         }})
     );
     task.system_prompt = Some("s".into());

@@ -22,19 +22,25 @@ struct ByName {
 
 #[async_trait]
 impl Gate for ByName {
-    async fn decide(&self, call: ToolCall) -> GateAnswer {
+    async fn decide(&self, call: ToolCall) -> Reply {
         let tool = call.tool.clone();
         self.asked.lock().await.push(call);
         match tool.as_str() {
             "Waits" => {
                 self.first_may_go.notified().await;
-                GateAnswer::Deny("late".into())
+                GateAnswer::Deny("late".into()).into()
             }
+            "Parks" => Reply::Parked(Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                GateAnswer::Allow(None)
+            })),
+            "ParksForEver" => Reply::Parked(Box::pin(std::future::pending())),
+            "ParksAndPanics" => Reply::Parked(Box::pin(async { panic!("on purpose") })),
             "Never" => std::future::pending().await,
             "Panics" => panic!("on purpose"),
-            "Denied" => GateAnswer::Deny("no".into()),
-            "Allowed" => GateAnswer::Allow(None),
-            _ => GateAnswer::NoOpinion,
+            "Denied" => GateAnswer::Deny("no".into()).into(),
+            "Allowed" => GateAnswer::Allow(None).into(),
+            _ => GateAnswer::NoOpinion.into(),
         }
     }
 }
@@ -116,6 +122,49 @@ async fn a_decision_that_comes_too_late_or_fails_is_a_denial() {
         );
     }
     assert_eq!(talk.denied, 3);
+}
+
+#[tokio::test]
+async fn while_a_call_is_parked_others_are_decided_and_nobodys_silence_counts() {
+    let (task, gate) = (task(), ByName::default());
+    let (mut talk, mut written) = open(&task, &gate);
+    talk.hear(frame(json!({"type": "assistant"}))).unwrap();
+    talk.hear(asks("a", "Parks")).unwrap();
+    talk.decided().await.unwrap();
+    assert!(written.try_recv().is_err() && talk.is_deciding());
+    let whole = talk.started + task.total;
+    assert_eq!(talk.due(), (whole, Due::Stop(Stop::Total(task.total))));
+
+    talk.hear(asks("b", "Allowed")).unwrap();
+    talk.decided().await.unwrap();
+    assert_eq!(sent(&mut written)["response"]["request_id"], "b");
+    talk.decided().await.unwrap();
+    assert_eq!(sent(&mut written)["response"]["request_id"], "a");
+    let idle = task.limits.idle_timeout;
+    assert_eq!(
+        talk.due(),
+        (talk.last_line + idle, Due::Stop(Stop::Idle(idle)))
+    );
+    assert_eq!(talk.denied, 0);
+}
+
+#[tokio::test]
+async fn a_parked_call_that_is_never_answered_or_fails_is_denied() {
+    let (mut task, gate) = (task(), ByName::default());
+    task.approval_timeout = Duration::from_millis(50);
+    task.limits.decision_timeout = Duration::from_millis(50);
+    let (mut talk, mut written) = open(&task, &gate);
+    for tool in ["ParksForEver", "ParksAndPanics"] {
+        talk.hear(asks(tool, tool)).unwrap();
+        talk.decided().await.unwrap();
+        talk.decided().await.unwrap();
+        let answer = sent(&mut written);
+        assert_eq!(
+            answer["response"]["response"]["hookSpecificOutput"]["permissionDecision"],
+            "deny"
+        );
+    }
+    assert_eq!(talk.denied, 2);
 }
 
 #[tokio::test]

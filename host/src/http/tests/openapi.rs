@@ -7,7 +7,7 @@ use std::path::Path;
 use super::*;
 use crate::config::{Sources, load};
 use crate::http::openapi::document;
-use crate::task::{Record, report};
+use crate::task::{Approval, Record, report};
 
 fn whole() -> Value {
     document(&load(&Sources::default()).unwrap().task).unwrap()
@@ -65,7 +65,10 @@ async fn the_router_knows_every_documented_operation() {
     assert_eq!(served, whole());
     for operation in documented(&served) {
         let (method, path) = operation.split_once(' ').unwrap();
-        let path = path.replace("{id}", "none").replace("{path}", "a/b");
+        let path = path
+            .replace("{id}", "none")
+            .replace("{path}", "a/b")
+            .replace("{call}", "x");
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
         let answer = gateway.request(method, &path).send().await.unwrap();
         assert_ne!(answer.status(), 405, "{operation}");
@@ -205,6 +208,50 @@ async fn what_the_gateway_answers_is_what_the_document_says() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn a_question_to_a_person_and_its_answer_are_what_the_document_says() {
+    let key = "an-operators-key";
+    let gateway = Gateway::start(HANGS, &[("GATEHOUSE_ADMIN_KEY", key)]).await;
+    let checker = Checker::new();
+    gateway.post("/run-async", &async_task("t1")).await;
+    let id = "t1".parse().unwrap();
+    let approval: Approval = serde_json::from_value(json!({
+        "call": "toolu_1", "tool": "Bash", "subagent": "s", "input": { "command": "ls" },
+        "redacted": false, "plugins": ["p"], "reason": "r", "state": "pending",
+        "requestedAt": "2026-01-02T03:04:05Z", "expiresAt": "2999-01-02T03:04:05Z",
+    }))
+    .unwrap();
+    assert!(
+        gateway
+            .app
+            .tasks
+            .request_approval(&id, &approval)
+            .await
+            .unwrap()
+    );
+    let list: Value = gateway
+        .get("/tasks/t1/approvals")
+        .await
+        .json()
+        .await
+        .unwrap();
+    checker.check("Approval", &list["approvals"][0]);
+
+    let answer = gateway
+        .request(Method::POST, "/tasks/t1/approvals/toolu_1")
+        .bearer_auth(key)
+        .json(&json!({ "decision": "allow", "reason": "r", "input": { "command": "pwd" } }));
+    let answer: Value = answer.send().await.unwrap().json().await.unwrap();
+    checker.check("Approval", &answer);
+    assert_eq!(answer["state"], "allowed");
+    let again = gateway
+        .request(Method::POST, "/tasks/t1/approvals/toolu_1")
+        .bearer_auth(key)
+        .json(&json!({ "decision": "deny" }));
+    problem(again.send().await.unwrap(), 409, "approval-decided").await;
+    gateway.stop().await;
+}
+
 #[test]
 fn a_record_with_everything_in_it_is_documented() {
     let checker = Checker::new();
@@ -223,7 +270,7 @@ fn a_record_with_everything_in_it_is_documented() {
         "startedAt": at, "completedAt": at, "cancelledAt": at, "logsPath": "l",
         "encryptedPayloadPath": "p", "callbackUrl": "http://x/", "labels": { "a": "b" },
         "metadata": { "a": { "b": 1 } }, "effective": { "maxTurns": 6 }, "pluginSet": "r",
-        "detach": true, "executionName": "local/1", "attempt": 1,
+        "pendingApprovals": 1, "detach": true, "executionName": "local/1", "attempt": 1,
         "cancel": { "at": at, "by": "caller" }, "isolation": { "level": "uid" }, "error": "e",
         "exitCode": 130, "agent": agent,
         "repository": { "url": "https://x/", "branch": "main", "commit": "00" },

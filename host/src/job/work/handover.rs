@@ -88,6 +88,7 @@ impl Work<'_> {
             cwd: working_directory(sandbox, request)?,
             env,
             limits: settings.clone(),
+            approval_timeout: self.job.config.approvals.timeout,
             total: Duration::from_secs(u64::from(request.timeout_minutes) * 60)
                 .saturating_sub(self.started.elapsed()),
         })

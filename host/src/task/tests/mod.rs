@@ -5,6 +5,7 @@
     clippy::indexing_slicing
 )]
 
+mod approvals;
 mod claims;
 mod faults;
 mod lease;
@@ -54,6 +55,7 @@ fn record(task: &str) -> Record {
         plugin_set: "1".to_owned(),
         system_prompt_version: None,
         append_system_prompt_version: None,
+        pending_approvals: 0,
         detach: false,
         execution_name: None,
         attempt: 0,
