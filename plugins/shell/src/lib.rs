@@ -11,6 +11,8 @@
 
 mod ast;
 mod braces;
+mod builtin;
+mod carriers;
 mod command;
 mod expand;
 mod output;
@@ -18,6 +20,7 @@ mod parser;
 mod path;
 mod reach;
 mod script;
+mod simple;
 mod state;
 mod text;
 mod walk;
