@@ -9,6 +9,7 @@ mod component;
 
 mod address;
 mod commands;
+mod git;
 mod policy;
 mod settings;
 
