@@ -32,6 +32,7 @@ mod repeats;
 mod repo_config;
 mod repositories;
 mod requests;
+mod required_actions;
 mod secrets;
 mod settings;
 mod streams;
