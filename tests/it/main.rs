@@ -35,6 +35,7 @@ mod requests;
 mod required_actions;
 mod secrets;
 mod settings;
+mod shipped;
 mod streams;
 mod swaps;
 mod upstream;

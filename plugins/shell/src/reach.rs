@@ -236,16 +236,12 @@ impl Walker<'_> {
             return;
         }
         let skip = usize::from(matches!(rest.first().and_then(Text::known), Some("run")));
-        match rest.get(skip) {
-            Some(file) if !is_input(file) => {
-                if self.is_download(file, state) {
-                    self.opaque(name, Origin::Download, state);
-                }
-            }
-            _ if self.input.origin == Some(Origin::Download) => {
-                self.opaque(name, Origin::Download, state);
-            }
-            _ => {}
+        let downloaded = match rest.get(skip) {
+            Some(file) if !is_input(file) => self.is_download(file, state),
+            _ => self.input.origin == Some(Origin::Download),
+        };
+        if downloaded {
+            self.opaque(name, Origin::Download, state);
         }
     }
 }

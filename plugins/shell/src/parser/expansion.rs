@@ -186,7 +186,8 @@ impl Parser {
                 '`' => break,
                 '\\' => {
                     let escaped = self.next("a backtick is not closed")?;
-                    if !matches!(escaped, '`' | '\\' | '$') && !(quoted && escaped == '"') {
+                    let dropped = matches!(escaped, '`' | '\\' | '$') || (quoted && escaped == '"');
+                    if !dropped {
                         inner.push('\\');
                     }
                     inner.push(escaped);
