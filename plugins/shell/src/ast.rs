@@ -78,6 +78,8 @@ pub(crate) enum Redirection {
     HereDoc(Rc<OnceCell<Word>>),
     /// Between descriptors: `2>&1`.
     Duplicate,
+    /// Standard input becomes what another descriptor reads: `<&3`.
+    DuplicateInput,
 }
 
 /// A word as it is written, taken apart.

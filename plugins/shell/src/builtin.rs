@@ -3,6 +3,7 @@
 use crate::Unreadable;
 use crate::command::Operands;
 use crate::path::resolve;
+use crate::reach::is_input;
 use crate::state::State;
 use crate::text::{Origin, Piece, Text};
 use crate::walk::{Outcome, Walker};
@@ -36,8 +37,12 @@ impl Walker<'_> {
                 self.script("eval", &text, after)?
             }
             "source" | "." => {
-                if let Some(file) = arguments.first() {
-                    self.script_file("source", file, &after);
+                match arguments.first() {
+                    Some(file) if is_input(file) => {
+                        self.script_on_input("source", after.clone())?
+                    }
+                    Some(file) => self.script_file("source", file, &after),
+                    None => {}
                 }
                 // It may change anything, but it is a file of the workspace that could be run anyway.
                 Outcome::either(after)

@@ -246,11 +246,13 @@ impl Walker<'_> {
     }
 }
 
-fn is_input(file: &Text) -> bool {
-    matches!(
-        file.known(),
-        Some("-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0")
-    )
+/// Standard input, or another descriptor that the line opened.
+pub(crate) fn is_input(file: &Text) -> bool {
+    let start = file.start();
+    let descriptor = ["/dev/fd/", "/proc/self/fd/"]
+        .iter()
+        .any(|directory| start.starts_with(directory));
+    matches!(file.known(), Some("-" | "/dev/stdin")) || (descriptor && file.known().is_some())
 }
 
 pub(crate) fn is_assignment(word: &Text) -> bool {

@@ -115,11 +115,15 @@ impl Walker<'_> {
         for redirection in redirections {
             match redirection {
                 Redirection::Duplicate => {}
+                Redirection::DuplicateInput => self.input = unknown_input(),
                 Redirection::Write(word) => {
+                    // What a `>(…)` reads is what this command prints.
+                    let outer = std::mem::replace(&mut self.input, unknown_input());
                     for target in self.single(word, state)? {
                         self.note(state, Deed::Write(target.clone()));
                         targets.push(target);
                     }
+                    self.input = outer;
                 }
                 Redirection::Read(word) | Redirection::ReadWrite(word) => {
                     for source in self.single(word, state)? {
@@ -165,5 +169,14 @@ impl Walker<'_> {
             },
         };
         Ok(())
+    }
+}
+
+/// Another command's output, of which nothing is known.
+fn unknown_input() -> Input {
+    Input {
+        piped: true,
+        origin: Some(Origin::Local),
+        lines: None,
     }
 }

@@ -24,6 +24,9 @@ impl Parser {
             .bare()
             .is_some_and(|text| text.bytes().all(|b| b.is_ascii_digit() || b == b'-'));
         Ok(match operator {
+            "<&" if descriptor && !matches!(target.bare(), Some("0" | "-")) => {
+                Redirection::DuplicateInput
+            }
             "<&" | ">&" if descriptor => Redirection::Duplicate,
             "<" | "<&" => Redirection::Read(target),
             "<>" => Redirection::ReadWrite(target),
