@@ -35,6 +35,7 @@ fn main() {
             repository("tests/guests/dist/denies-all.wasm"),
         ),
         ("tool-rules", repository("plugins/dist/tool-rules.wasm")),
+        ("shell-guard", repository("plugins/dist/shell-guard.wasm")),
     ] {
         bench.component(&mut criterion, &runtime, plugin, &source);
         bench.set(&mut criterion, &runtime, plugin, &source);

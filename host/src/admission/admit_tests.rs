@@ -342,6 +342,7 @@ async fn an_action_that_needs_a_repository_or_is_the_operators_is_refused_by_nam
             plugin: "upload-files".into(),
             needs_repository,
             commits: needs_repository,
+            required: false,
             standing,
         }],
         ..Scripted::default()

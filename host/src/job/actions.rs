@@ -11,7 +11,7 @@ use super::interrupt::{Cause, Interrupt};
 use crate::admission::{Request, action_key};
 use crate::plugin::{Action, ActionWhen, Capabilities, Journal, OutcomeView, PluginSet, TaskView};
 use crate::redact::Redactor;
-use crate::task::{ActionResult, ActionStatus, Ending, EventLog, Status};
+use crate::task::{ActionResult, ActionStatus, Ending, EventLog, Reason, Status};
 
 /// Bytes of a commit's message in the report: as many as `commitMessage` may have.
 const MESSAGE: usize = 64 << 10;
@@ -38,6 +38,8 @@ pub(super) struct Asked {
     options: Value,
     /// Whether what it returns is the report's `gitCommit`.
     commits: bool,
+    /// Whether a task that completed fails where it does.
+    required: bool,
     /// Set where it cannot be run at all.
     impossible: Option<&'static str>,
 }
@@ -70,6 +72,7 @@ pub(super) fn asked(actions: Vec<Action>, request: &Request) -> Vec<Asked> {
             when,
             options,
             commits: action.commits,
+            required: action.required,
             impossible: lacks.then_some("the request has no gitRepo"),
         })
     });
@@ -78,7 +81,8 @@ pub(super) fn asked(actions: Vec<Action>, request: &Request) -> Vec<Asked> {
 
 impl Actions<'_> {
     /// Runs what is due after this end and notes there what became of each. One that fails does not
-    /// keep the others from running. A task that is cancelled meanwhile ends as such: what runs is
+    /// keep the others from running; one that is required turns a completed task into a failed one, so
+    /// that those behind it run as after any failure. A task that is cancelled meanwhile ends as such: what runs is
     /// waited for, and then only what is due after a cancelled task is begun.
     pub(super) async fn run(&self, asked: Vec<Asked>, ending: &mut Ending) {
         let mut outcome = outcome(ending);
@@ -110,6 +114,10 @@ impl Actions<'_> {
                     "result": result.result, "error": result.error,
                 }))
                 .await;
+            if asked.required && result.status == ActionStatus::Error {
+                let why = result.error.as_deref().unwrap_or_default();
+                fail(ending, &asked.key, why);
+            }
             ending.actions.insert(asked.key, result);
         }
         if self.interrupt.cause() == Some(Cause::Cancelled) {
@@ -142,6 +150,7 @@ impl Actions<'_> {
             .say(json!({"phase": "actions", "action": asked.key, "state": "started"}))
             .await;
         outcome.status = ending.status.as_str().to_owned();
+        outcome.reason = ending.reason.and_then(word);
         let mut capabilities = self.capabilities.clone();
         let kept = u32::try_from(ending.uploaded_files.len()).unwrap_or(u32::MAX);
         capabilities.max_artifacts = capabilities.max_artifacts.saturating_sub(kept);
@@ -203,15 +212,32 @@ fn cancel(ending: &mut Ending) {
     }
 }
 
+/// Characters of an action's own words that a task's error tells; all of them stand at the action.
+const WHY: usize = 500;
+
+/// A required action failed. What ended otherwise than by completing has a reason of its own.
+fn fail(ending: &mut Ending, action: &str, why: &str) {
+    if ending.status == Status::Completed {
+        let why: String = why.chars().take(WHY).collect();
+        let error = format!("The action {action}, which this gateway requires, failed: {why}");
+        let failed = Ending::failed(Reason::Policy, error);
+        ending.status = failed.status;
+        ending.reason = failed.reason;
+        ending.exit_code = failed.exit_code;
+        ending.error = failed.error;
+    }
+}
+
+/// As the API writes it.
+fn word(reason: Reason) -> Option<String> {
+    let value = serde_json::to_value(reason).ok()?;
+    value.as_str().map(str::to_owned)
+}
+
 fn outcome(ending: &Ending) -> OutcomeView {
     OutcomeView {
         status: ending.status.as_str().to_owned(),
-        reason: ending.reason.and_then(|reason| {
-            serde_json::to_value(reason)
-                .ok()?
-                .as_str()
-                .map(str::to_owned)
-        }),
+        reason: ending.reason.and_then(word),
         exit_code: (ending.exit_code < 128).then_some(ending.exit_code),
         result_text: ending.agent.result.clone(),
         turns: ending.agent.turns.unwrap_or(0),

@@ -7,13 +7,13 @@
 
 use super::*;
 use crate::plugin::StandingAction;
-use crate::task::Reason;
 
 fn action(plugin: &str, needs_repository: bool, standing: Option<ActionWhen>) -> Action {
     Action {
         plugin: plugin.to_owned(),
         needs_repository,
         commits: needs_repository,
+        required: false,
         standing: standing.map(|when| StandingAction {
             when,
             options: json!({"by": "operator"}),
@@ -86,6 +86,28 @@ fn what_an_action_left_at_the_remote_is_told_as_callers_know_it() {
     assert_eq!(told.map(Value::Object), Some(expected));
     let nothing = json!({"pushed": false, "note": "nothing to commit"});
     assert_eq!(commit_told(&nothing), None);
+}
+
+#[test]
+fn a_required_action_that_fails_fails_only_a_task_that_completed() {
+    let mut completed = Ending::failed(Reason::Internal, "");
+    (completed.status, completed.reason, completed.exit_code) = (Status::Completed, None, 0);
+    completed.agent.turns = Some(3);
+    fail(&mut completed, "qualityGate", "2 failures");
+    assert_eq!(
+        (completed.status, completed.reason, completed.exit_code),
+        (Status::Failed, Some(Reason::Policy), 1)
+    );
+    assert!(completed.error.as_ref().unwrap().ends_with("2 failures"));
+    assert_eq!(completed.agent.turns, Some(3));
+    for mut other in [
+        Ending::cancelled(),
+        Ending::failed(Reason::TimedOut, "late"),
+    ] {
+        let before = other.clone();
+        fail(&mut other, "qualityGate", "2 failures");
+        assert_eq!(other, before);
+    }
 }
 
 #[test]

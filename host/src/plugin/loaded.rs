@@ -33,6 +33,9 @@ pub(super) struct Pin {
     /// Set where it is of no use without a repository, whatever it is granted.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub(super) needs_repository: bool,
+    /// Set where a task fails with it. Left out otherwise, so that older sets keep their revision.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) required: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +60,7 @@ impl Pin {
             limits: PinLimits::new(&entry.limits),
             always: entry.standing.clone(),
             needs_repository: entry.needs_repository,
+            required: entry.required,
         }
     }
 
@@ -110,6 +114,7 @@ impl LoadedPlugin {
             plugin: self.pin.name.clone(),
             needs_repository: self.grants.git || self.pin.needs_repository,
             commits: self.grants.git,
+            required: self.pin.required,
             standing: self.pin.always.clone(),
         }
     }
@@ -131,6 +136,7 @@ impl LoadedPlugin {
             "asks": self.component.asks(),
             "limits": pin.limits,
             "always": pin.always,
+            "required": pin.required,
             "version": self.description.version,
             "summary": self.description.summary,
             "since": self.since,

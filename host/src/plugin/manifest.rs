@@ -67,6 +67,8 @@ struct EntryText {
     when: Option<ActionWhen>,
     #[serde(default)]
     needs_repository: bool,
+    #[serde(default)]
+    required: bool,
 }
 
 /// One plugin of a manifest, checked.
@@ -88,6 +90,8 @@ pub(super) struct Entry {
     pub(super) standing: Option<StandingAction>,
     /// Refused, or where it is standing skipped, for requests without `gitRepo`.
     pub(super) needs_repository: bool,
+    /// A task that completed fails where this action does.
+    pub(super) required: bool,
 }
 
 /// A manifest, read.
@@ -181,7 +185,8 @@ fn check(
     let settings = json_table("settings", &entry.settings)?;
     Ok(Entry {
         standing: standing(&entry)?,
-        needs_repository: needs_repository(&entry)?,
+        needs_repository: of_actions(&entry, "needs_repository", entry.needs_repository)?,
+        required: of_actions(&entry, "required", entry.required)?,
         source: Source::parse(&entry.source, directory, entry.sha256.is_some(), outbound)?,
         sha256: entry.sha256.as_deref().map(digest).transpose()?,
         grants: grants(entry.world, &entry.grants, outbound)?,
@@ -264,14 +269,15 @@ fn standing(entry: &EntryText) -> Result<Option<StandingAction>, LoadError> {
     }))
 }
 
-fn needs_repository(entry: &EntryText) -> Result<bool, LoadError> {
-    if entry.needs_repository && entry.world != World::PostExecution {
+/// A switch that only actions have.
+fn of_actions(entry: &EntryText, name: &str, value: bool) -> Result<bool, LoadError> {
+    if value && entry.world != World::PostExecution {
         return Err(mistake(format!(
-            "needs_repository is for post-execution plugins; every {} plugin is asked anyway",
+            "{name} is for post-execution plugins; every {} plugin is asked anyway",
             entry.world.as_str()
         )));
     }
-    Ok(entry.needs_repository)
+    Ok(value)
 }
 
 fn mode(entry: &EntryText) -> Result<Enforcement, LoadError> {

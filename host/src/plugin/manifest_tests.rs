@@ -65,6 +65,8 @@ fn an_entry_says_everything_and_gets_the_defaults_where_it_does_not() {
     assert_eq!(entry.limits, limits);
     assert!(!entry.needs_repository);
     assert!(one("needs_repository = true").unwrap().needs_repository);
+    assert!(!entry.required);
+    assert!(one("required = true").unwrap().required);
 }
 
 #[test]
@@ -93,9 +95,12 @@ fn what_does_not_exist_is_refused_with_what_does() {
         let message = one(text).unwrap_err().message;
         assert!(message.contains(hint), "{text}: {message}");
     }
-    let validator = of_world("validator", "needs_repository = true");
-    let message = validator.unwrap_err().message;
-    assert!(message.contains("post-execution plugins"), "{message}");
+    for switch in ["needs_repository", "required"] {
+        let validator = of_world("validator", &format!("{switch} = true"));
+        let message = validator.unwrap_err().message;
+        assert!(message.starts_with(switch), "{message}");
+        assert!(message.contains("post-execution plugins"), "{message}");
+    }
     for (source, pinned, expected) in [
         ("oci://x/p", true, "no `oci://`"),
         ("gs://b/p", true, "no `gs://`"),

@@ -167,6 +167,8 @@ pub struct Action {
     pub needs_repository: bool,
     /// Whether it may commit and push.
     pub commits: bool,
+    /// Whether a task fails where it does.
+    pub required: bool,
     /// Set where it is the operator's own.
     pub standing: Option<StandingAction>,
 }

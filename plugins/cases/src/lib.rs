@@ -17,6 +17,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// Something in the folder, by its own name: the files of a workspace.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A file of the folder, by its name without `.json`.
     ///
     /// # Errors

@@ -8,7 +8,6 @@
 mod component;
 
 mod limits;
-mod models;
 mod repository;
 mod settings;
 

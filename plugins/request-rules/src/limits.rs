@@ -4,7 +4,8 @@ use patterns::{Wildcard, url};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::models::{self, Named};
+use request::Named;
+
 use crate::{Settings, repository};
 
 /// What is looked at of a request, by API names.
@@ -143,21 +144,12 @@ fn model(settings: &Settings, request: &Request) -> Option<Rejection> {
             format!("a request must name one of these models: {list}"),
         );
     };
-    let fallback = request.fallback_model.iter().map(|model| Named {
-        field: "fallbackModel",
-        model: model.clone(),
-    });
-    let mut named = vec![Named {
-        field: "model",
-        model: model.clone(),
-    }];
-    named.extend(fallback);
-    named.extend(models::in_frontmatter("subagents", &request.subagents));
-    named.extend(models::in_frontmatter(
-        "slashCommands",
+    let named = ::request::models(
+        Some(model),
+        request.fallback_model.as_deref(),
+        &request.subagents,
         &request.slash_commands,
-    ));
-
+    );
     let patterns: Vec<Wildcard> = allowed
         .iter()
         .map(|pattern| Wildcard::new(pattern))

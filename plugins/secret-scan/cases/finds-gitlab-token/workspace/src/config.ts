@@ -1,0 +1,2 @@
+// nothing
+const key = "[[gitlab-token]]";

@@ -1,0 +1,2 @@
+// nothing
+const key = "[[sendgrid-key]]";
