@@ -1,5 +1,7 @@
-//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins.
+//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins, and what an
+//! author needs (`author`).
 
+mod author;
 mod show;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,15 @@ pub(super) struct Options {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    verb: Verb,
+    whose: Whose,
+}
+
+#[derive(Debug, Subcommand)]
+enum Whose {
+    #[command(flatten)]
+    Operator(Verb),
+    #[command(flatten)]
+    Author(author::Verb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,7 +113,11 @@ struct Gateway {
 
 /// Ends with 0 where the gateway did as it was told.
 pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
-    match ask(options, sources).await {
+    let verb = match options.whose {
+        Whose::Author(verb) => return author::run(verb, options.json, sources).await,
+        Whose::Operator(verb) => verb,
+    };
+    match ask(verb, options.url, options.json, sources).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("gatehouse: {failure:#}");
@@ -112,13 +126,18 @@ pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
     }
 }
 
-async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
-    let gateway = Gateway::find(options.url, sources)?;
+async fn ask(
+    verb: Verb,
+    url: Option<String>,
+    as_json: bool,
+    sources: &Sources,
+) -> anyhow::Result<()> {
+    let gateway = Gateway::find(url, sources)?;
     let mode = |name: String, mode: Mode, seen: Option<IfActive>| {
         let request = gateway.request(Method::PATCH, &format!("/plugins/{name}"), seen);
         request.json(&json!({ "mode": mode.as_str() }))
     };
-    let (request, show): (RequestBuilder, fn(&Value) -> String) = match options.verb {
+    let (request, show): (RequestBuilder, fn(&Value) -> String) = match verb {
         Verb::List => (gateway.get("/plugins"), show::list),
         Verb::Show { name } => {
             let answer = gateway.send(gateway.get("/plugins")).await?;
@@ -150,7 +169,7 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
         Verb::Disable { name } => (mode(name, Mode::Off, None), show::changed),
     };
     let answer = gateway.send(request).await?;
-    if options.json {
+    if as_json {
         println!("{answer:#}");
     } else {
         print!("{}", show(&answer));

@@ -4,7 +4,7 @@
 //! `manifest` reads what the operator wrote, `load` makes [`LoadedPlugin`](loaded::LoadedPlugin)s of it
 //! or of a revision in the bucket, `set` asks them, `answer` says what their answers mean. `live` holds
 //! the active set and changes it, `attempt` is one reading of the manifest, `watch` notices that there is
-//! something new, `history` keeps every change. What a plugin may see is in
+//! something new, `history` keeps every change; `trial` is for one component by itself. What a plugin may see is in
 //! `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
 //!
 //! Knows nothing of serving HTTP and nothing of wasmtime (`wasm/` does); what plugins send is judged here
@@ -32,6 +32,7 @@ mod notes;
 mod path;
 mod search;
 mod set;
+mod trial;
 mod verdict;
 mod view;
 mod watch;
@@ -59,6 +60,7 @@ pub use live::Plugins;
 pub use manifest::Enforcement;
 pub use notes::{Notes, TaskState};
 pub use set::PluginSet;
+pub use trial::{Input, Told, Trial, TrialTerms, Workbench};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
     Validation, Verdict,

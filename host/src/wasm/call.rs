@@ -178,6 +178,9 @@ impl Running {
     fn end<T>(self, ended: Result<wasmtime::Result<T>, Elapsed>) -> Call<T> {
         let time = self.since.elapsed();
         let guest = self.store.data();
+        if let Some(gauge) = &guest.reach.gauge {
+            gauge.take(guest.limiter.taken());
+        }
         let outcome = match ended {
             Ok(Ok(answer)) => CallOutcome::Done(answer),
             Ok(Err(error)) => fault(&error, guest),

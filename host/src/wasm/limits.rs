@@ -29,6 +29,7 @@ pub(super) struct Limiter {
     memory_left: usize,
     elements_left: usize,
     refused: bool,
+    most: usize,
 }
 
 impl Limiter {
@@ -37,12 +38,18 @@ impl Limiter {
             memory_left: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             elements_left: TABLE_ELEMENTS,
             refused: false,
+            most: usize::try_from(limits.memory).unwrap_or(usize::MAX),
         }
     }
 
     /// Whether a growth was refused during the call.
     pub(super) fn refused(&self) -> bool {
         self.refused
+    }
+
+    /// Bytes of linear memory that the instance has.
+    pub(super) fn taken(&self) -> usize {
+        self.most.saturating_sub(self.memory_left)
     }
 
     fn take(left: &mut usize, current: usize, desired: usize) -> bool {
