@@ -4,6 +4,7 @@
 
 mod actions;
 mod attacks;
+mod authoring;
 mod cancel;
 mod capabilities;
 mod clients;
@@ -36,5 +37,6 @@ mod secrets;
 mod settings;
 mod streams;
 mod swaps;
+mod tutorial;
 mod upstream;
 mod webhooks;
