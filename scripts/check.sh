@@ -23,7 +23,7 @@ need go golang-go
 rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
 
 step "Scripts (shellcheck)"
-timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh .ci/run
+timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh examples/plugins/*/build.sh .ci/run
 
 step "Format"
 timed cargo fmt --all --check
@@ -35,6 +35,9 @@ timed ./scripts/check-house-rules.sh
 step "Plugins: build as components, then their cases"
 timed ./scripts/build-plugins.sh --guests
 timed cargo test --locked --quiet --manifest-path plugins/Cargo.toml
+
+step "Example plugins in four languages: build as components"
+timed ./scripts/build-examples.sh
 
 # Always the whole workspace: another selection would be other features, and all built again.
 step "Build"

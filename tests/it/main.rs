@@ -5,6 +5,7 @@
 mod actions;
 mod approvals;
 mod attacks;
+mod authoring;
 mod cancel;
 mod capabilities;
 mod clients;
@@ -42,5 +43,6 @@ mod sources;
 mod streams;
 mod swaps;
 mod trials;
+mod tutorial;
 mod upstream;
 mod webhooks;

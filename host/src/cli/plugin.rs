@@ -1,5 +1,7 @@
-//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins.
+//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins, and what an
+//! author needs (`author`).
 
+mod author;
 mod explain;
 mod replay;
 mod show;
@@ -25,7 +27,15 @@ pub(super) struct Options {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    verb: Verb,
+    whose: Whose,
+}
+
+#[derive(Debug, Subcommand)]
+enum Whose {
+    #[command(flatten)]
+    Operator(Verb),
+    #[command(flatten)]
+    Author(author::Verb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -171,7 +181,11 @@ pub(super) struct Gateway {
 
 /// Ends with 0 where the gateway did as it was told.
 pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
-    match ask(options, sources).await {
+    let verb = match options.whose {
+        Whose::Author(verb) => return author::run(verb, options.json, sources).await,
+        Whose::Operator(verb) => verb,
+    };
+    match ask(verb, options.url, options.json, sources).await {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("gatehouse: {failure:#}");
@@ -180,8 +194,13 @@ pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
     }
 }
 
-async fn ask(options: Options, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let gateway = Gateway::find(options.url, sources)?;
+async fn ask(
+    verb: Verb,
+    url: Option<String>,
+    as_json: bool,
+    sources: &Sources,
+) -> anyhow::Result<ExitCode> {
+    let gateway = Gateway::find(url, sources)?;
     let mode = |name: String, mode: Mode, tasks: Option<Value>, seen: Option<IfActive>| {
         let request = gateway.request(Method::PATCH, &format!("/plugins/{name}"), seen);
         let mut wanted = json!({ "mode": mode.as_str() });
@@ -190,7 +209,7 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<ExitCode> {
         }
         request.json(&wanted)
     };
-    let (request, show): (RequestBuilder, fn(&Value) -> String) = match options.verb {
+    let (request, show): (RequestBuilder, fn(&Value) -> String) = match verb {
         Verb::List => (gateway.get("/plugins"), show::list),
         Verb::Show { name } => {
             let answer = gateway.send(gateway.get("/plugins")).await?;
@@ -198,8 +217,8 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<ExitCode> {
             println!("{plugin:#}");
             return Ok(ExitCode::SUCCESS);
         }
-        Verb::Replay(wanted) => return replay::run(wanted, options.json, &gateway, sources).await,
-        Verb::Explain(wanted) => return explain::run(&wanted, options.json, &gateway).await,
+        Verb::Replay(wanted) => return replay::run(wanted, as_json, &gateway, sources).await,
+        Verb::Explain(wanted) => return explain::run(&wanted, as_json, &gateway).await,
         Verb::Try {
             revision,
             share,
@@ -250,7 +269,7 @@ async fn ask(options: Options, sources: &Sources) -> anyhow::Result<ExitCode> {
         Verb::Disable { name } => (mode(name, Mode::Off, None, None), show::changed),
     };
     let answer = gateway.send(request).await?;
-    if options.json {
+    if as_json {
         println!("{answer:#}");
     } else {
         print!("{}", show(&answer));

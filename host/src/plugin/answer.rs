@@ -17,9 +17,9 @@ const FIELD: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// As in [`Decision::fault`].
-    kind: &'static str,
+    pub(super) kind: &'static str,
     /// For the log of decisions.
-    words: String,
+    pub(super) words: String,
 }
 
 impl Fault {

@@ -22,7 +22,9 @@ use super::{Grants, PluginError, PluginSet, StandingAction};
 use crate::bucket::{Bucket, BucketError, Durability, When};
 use crate::config;
 use crate::outbound::ForPlugins;
-use crate::wasm::{Cache, Call, CallOutcome, Component, Engine, EngineError, LoadError, Terms};
+use crate::wasm::{
+    Cache, Call, CallOutcome, Component, Description, Engine, EngineError, LoadError, Shape, Terms,
+};
 
 /// Errors of a settings check that are told at once.
 const MISTAKES: usize = 5;
@@ -195,21 +197,50 @@ impl Loader {
         Ok(bytes.into())
     }
 
+    /// What a component is from outside.
+    pub(super) async fn shape(&self, bytes: Arc<[u8]>) -> Result<Shape, LoadError> {
+        Shape::of(&self.engine, self.cache.clone(), bytes).await
+    }
+
+    /// Compiles, links, instantiates and asks what it is, whatever is wrong with its settings.
+    pub(super) async fn describe(
+        &self,
+        pin: &Pin,
+        bytes: Arc<[u8]>,
+    ) -> Result<Description, PluginError> {
+        let described = async {
+            let component = self.component(pin, bytes).await?;
+            answer(component.describe().await, "describe")
+        };
+        described
+            .await
+            .map_err(|error| load_error(&pin.name, error))
+    }
+
+    async fn component(&self, pin: &Pin, bytes: Arc<[u8]>) -> Result<Component, LoadError> {
+        let grants = Grants::parse(&pin.grants)
+            .map_err(|message| LoadError::new("plugin-manifest", message))?;
+        let terms = Terms {
+            name: pin.name.as_str().into(),
+            world: pin.world,
+            grants,
+            settings: Value::Object(pin.settings.clone()).to_string().into(),
+            limits: pin.limits(),
+        };
+        Component::load(&self.engine, self.cache.clone(), terms, bytes).await
+    }
+
     /// Compiles, links, instantiates and asks: what must hold before a plugin may be active.
-    async fn check(&self, pin: Pin, bytes: Arc<[u8]>) -> Result<LoadedPlugin, PluginError> {
+    pub(super) async fn check(
+        &self,
+        pin: Pin,
+        bytes: Arc<[u8]>,
+    ) -> Result<LoadedPlugin, PluginError> {
         let checked = async {
-            let grants = Grants::parse(&pin.grants)
-                .map_err(|message| LoadError::new("plugin-manifest", message))?;
+            let component = self.component(&pin, bytes).await?;
+            let grants = component.grants().clone();
             let modes = Modes::read(&pin.modes)
                 .map_err(|message| LoadError::new("plugin-manifest", message))?;
-            let terms = Terms {
-                name: pin.name.as_str().into(),
-                world: pin.world,
-                grants: grants.clone(),
-                settings: Value::Object(pin.settings.clone()).to_string().into(),
-                limits: pin.limits(),
-            };
-            let component = Component::load(&self.engine, self.cache.clone(), terms, bytes).await?;
             let description = answer(component.describe().await, "describe")?;
             check_schema(&description.settings_schema, &pin.settings)?;
             answer(component.check_settings().await, "check-settings")?

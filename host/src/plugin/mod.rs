@@ -1,12 +1,13 @@
 //! Plugins as the rest of the gateway sees them: the manifest, one immutable [`PluginSet`], what a
 //! call decided, and the log of decisions.
 //!
-//! `manifest` reads what the operator wrote, `load` makes [`LoadedPlugin`](loaded::LoadedPlugin)s of it
-//! or of a revision in the bucket, `set` asks them, `answer` says what their answers mean. `live` holds
-//! what is active and changes it, `operate` is what operators say about it, `trial` a set that is tried
-//! first, `attempt` one reading of the manifest; `watch` notices that there is something new, `history`
-//! keeps every change. What a plugin may see is in
-//! `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
+//! `manifest` reads what the operator wrote, `source` says where components are, `load` makes
+//! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket, `set` asks them, `answer`
+//! says what their answers mean. `live` holds what is active and changes it, `operate` is what operators
+//! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest; `watch` notices
+//! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
+//! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
+//! itself. What a plugin may see is in `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
 //!
 //! Knows nothing of serving HTTP and nothing of wasmtime (`wasm/` does); what plugins send is judged here
 //! and carried by `outbound/`, what they push by `git/`. A task is pinned to one revision of
@@ -44,6 +45,7 @@ mod trial;
 mod verdict;
 mod view;
 mod watch;
+mod workbench;
 mod workspace;
 
 #[cfg(test)]
@@ -78,6 +80,7 @@ pub use verdict::{
     ToApprove, Validation, Verdict,
 };
 pub use view::{OutcomeView, RealPath, TaskView, ToolCall};
+pub use workbench::{CaseInput, Told, Trial, TrialTerms, Workbench};
 pub use workspace::{Found, Workspace};
 
 /// Why no set could be loaded.

@@ -37,6 +37,15 @@ impl World {
         }
     }
 
+    /// The interface that only plugins of this world export.
+    pub(super) fn export(self) -> &'static str {
+        match self {
+            Self::Validator => "validation",
+            Self::ToolPermission => "tool-policy",
+            Self::PostExecution => "post-action",
+        }
+    }
+
     /// Interfaces that every plugin of the world may import.
     pub(super) fn interfaces(self) -> &'static [&'static str] {
         match self {
@@ -117,6 +126,11 @@ impl std::fmt::Debug for Component {
 }
 
 impl Component {
+    /// What it may reach.
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.terms.grants
+    }
+
     /// Compiles `bytes` off the runtime's threads, or takes the compiled form from `cache`, and
     /// checks and links it.
     pub async fn load(
@@ -125,12 +139,7 @@ impl Component {
         terms: Terms,
         bytes: Arc<[u8]>,
     ) -> Result<Self, LoadError> {
-        check_preamble(&bytes)?;
-        let compiler = engine.inner().clone();
-        let compiled =
-            tokio::task::spawn_blocking(move || compile(&compiler, cache.as_ref(), &bytes))
-                .await
-                .map_err(|_| LoadError::new("plugin-compile-failed", "the compiler broke off"))??;
+        let compiled = compiled(engine, cache, bytes).await?;
         let built = contract::built_against(&compiled, engine.inner());
         contract::check(built)?;
         check_imports(&compiled, engine.inner(), terms.world, &terms.grants)?;
@@ -153,6 +162,19 @@ impl Component {
     pub fn asks(&self) -> &[&'static str] {
         &self.asks
     }
+}
+
+/// Compiles off the runtime's threads, or takes the compiled form from `cache`.
+pub(super) async fn compiled(
+    engine: &Engine,
+    cache: Option<Cache>,
+    bytes: Arc<[u8]>,
+) -> Result<wasmtime::component::Component, LoadError> {
+    check_preamble(&bytes)?;
+    let compiler = engine.inner().clone();
+    tokio::task::spawn_blocking(move || compile(&compiler, cache.as_ref(), &bytes))
+        .await
+        .map_err(|_| LoadError::new("plugin-compile-failed", "the compiler broke off"))?
 }
 
 /// A core module and a component differ in the second half of their preamble.

@@ -96,8 +96,9 @@ fn pool(max_instances: u32) -> PoolingAllocationConfig {
     // WASI shims were seen with tens of both.
     const INSTANCES: u32 = 60;
     const TABLES: u32 = 60;
-    // One for the program; a second where a toolchain's adapter brings its own.
-    const MEMORIES: u32 = 2;
+    // One for the program; a second where a toolchain's adapter brings its own, a third where another
+    // part of it stubs WASI (componentize-qjs).
+    const MEMORIES: u32 = 4;
 
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(max_instances)

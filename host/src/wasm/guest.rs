@@ -1,5 +1,6 @@
 //! What the host keeps of one call: the data of its store.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing::Level;
@@ -21,6 +22,8 @@ pub struct Reach {
     pub task: Option<Arc<TaskView>>,
     /// The tool call to be judged.
     pub call: Option<Arc<ToolCall>>,
+    /// Where the call's path leads, if somebody says so in place of the file system.
+    pub stated: Option<StatedPaths>,
     /// How the agent's run ended.
     pub outcome: Option<Arc<OutcomeView>>,
     /// The plugin's own notes of the task.
@@ -35,6 +38,16 @@ pub struct Reach {
     pub http: Option<Arc<Http>>,
     /// Takes the task's secrets out of what the guest says.
     pub redactor: Redactor,
+}
+
+/// The paths of a tool call where no workspace stands behind it: a case of a plugin's author has links
+/// without a disk to put them on.
+#[derive(Clone, Debug)]
+pub struct StatedPaths {
+    /// As `tool-call.path`.
+    pub path: Option<PathBuf>,
+    /// As `tool-call.real-path`.
+    pub real_path: Option<PathBuf>,
 }
 
 /// The data of one call's store.

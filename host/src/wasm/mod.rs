@@ -21,6 +21,7 @@ mod imports;
 mod limits;
 mod link;
 mod output;
+mod shape;
 
 pub use bindings::{Answer, Description, Opinion, Refusal};
 pub use cache::Cache;
@@ -28,5 +29,6 @@ pub(crate) use cache::read_bounded;
 pub use call::{Call, CallOutcome};
 pub use component::{Component, LoadError, Terms, World};
 pub use engine::{Engine, EngineError};
-pub use guest::Reach;
+pub use guest::{Reach, StatedPaths};
 pub use limits::{Limits, MAX_MEMORY};
+pub use shape::Shape;

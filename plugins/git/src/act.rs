@@ -312,7 +312,12 @@ mod tests {
         }
 
         fn push(&self, branch: &str, on_conflict: Conflict) -> Result<Pushed, Failure> {
-            let asked = json!([branch, format!("{on_conflict:?}")]);
+            // In the words of the contract.
+            let on_conflict = match on_conflict {
+                Conflict::Auto => "rebase",
+                Conflict::Fail => "fail",
+            };
+            let asked = json!([branch, on_conflict]);
             self.asked.borrow_mut().insert("push".to_owned(), asked);
             self.fails("push")?;
             let recovery = self.case.get("recovery").and_then(Value::as_str);

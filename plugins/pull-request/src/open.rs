@@ -263,7 +263,8 @@ mod tests {
                 created_at: "2026-11-24T09:30:00Z".to_owned(),
                 repository: text("gitRepo"),
             };
-            let git = given.get("git").map(Value::to_string);
+            let before = case.read("outcome")?;
+            let git = before.pointer("/results/git").map(Value::to_string);
             let answers = case.read("answers")?;
             let wire = Wire {
                 answers: RefCell::new(answers.as_array().cloned().unwrap_or_default().into()),

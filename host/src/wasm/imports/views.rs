@@ -110,16 +110,20 @@ impl tool_calls::HostToolCall for Guest {
     }
 
     fn path(&mut self, _: Resource<CallHandle>) -> wasmtime::Result<Option<String>> {
-        Ok(self
-            .call()?
-            .path()
-            .map(|path| path.to_string_lossy().into_owned()))
+        let path = match &self.reach.stated {
+            Some(stated) => stated.path.clone(),
+            None => self.call()?.path(),
+        };
+        Ok(path.map(|path| path.to_string_lossy().into_owned()))
     }
 
     /// Traps where the path cannot be resolved: a plugin that took "none" for "no path" would let
     /// through what nobody could judge.
     fn real_path(&mut self, _: Resource<CallHandle>) -> wasmtime::Result<Option<String>> {
-        let path = self.call()?.real_path()?;
+        let path = match &self.reach.stated {
+            Some(stated) => stated.real_path.clone(),
+            None => self.call()?.real_path()?,
+        };
         Ok(path.map(|path| path.to_string_lossy().into_owned()))
     }
 
