@@ -28,10 +28,10 @@ const TASKS: usize = 100;
 const MOST_TASKS: usize = 1000;
 /// Records of one page, and logs that are read at once.
 const PAGE: usize = 100;
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 /// Bytes of a line, and lines of one task that are read.
 const LINE: usize = 1 << 20;
-const LINES: usize = 20_000;
+const LINES: usize = 10_000;
 /// Differences that are shown; the others are counted.
 const SHOWN: usize = 100;
 
