@@ -62,7 +62,11 @@ async fn list(
     if limit == 0 || limit > MAX_PAGE {
         return Err(invalid());
     }
-    tasks::record(&app, &id).await?;
+    let record = tasks::record(&app, &id).await?;
+    if record.status.is_terminal() {
+        // The end of the task closes what is open, a moment after it; whoever saw the end sees that too.
+        app.tasks.expire_approvals(&id).await?;
+    }
     let mut approvals = app.tasks.approvals(&id).await?;
     approvals.retain(|approval| wanted.state.is_none_or(|state| approval.state == state));
     approvals.truncate(limit);

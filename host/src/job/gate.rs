@@ -243,7 +243,12 @@ impl Policy {
 
     async fn keep(&self, answered: Answered) {
         // The other side ends only after this one.
-        if self.told.send(Told::Answered(answered)).await.is_err() {
+        if self
+            .told
+            .send(Told::Answered(Box::new(answered)))
+            .await
+            .is_err()
+        {
             tracing::error!("a decision cannot be kept");
         }
     }
@@ -253,7 +258,7 @@ impl Policy {
 #[derive(Debug)]
 pub(super) enum Told {
     /// An answer.
-    Answered(Answered),
+    Answered(Box<Answered>),
     /// A line of ours.
     Event(Value),
 }
@@ -306,7 +311,7 @@ impl Recorder {
         self.keep(|| Input::Task(RecordedTask::from(&*self.task)));
         while let Some(told) = unrecorded.recv().await {
             match told {
-                Told::Answered(answered) => self.record(answered).await,
+                Told::Answered(answered) => self.record(*answered).await,
                 Told::Event(event) => self.log.say(event).await,
             }
         }

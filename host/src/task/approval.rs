@@ -268,7 +268,7 @@ impl Tasks {
     }
 
     /// Ends what still waits: its task is over.
-    pub(super) async fn expire_approvals(&self, id: &TaskId) -> Result<(), TaskError> {
+    pub async fn expire_approvals(&self, id: &TaskId) -> Result<(), TaskError> {
         for approval in self.approvals(id).await? {
             if approval.state == ApprovalState::Pending {
                 let answer = Approval::expiry("The task ended before anybody decided.");
