@@ -45,6 +45,7 @@ fn answer(path: &str, there: bool) -> Response {
     match (path, there) {
         (_, false) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         ("/latest", true) => Redirect::temporary("/v1/denies-all.wasm").into_response(),
+        ("/large", true) => vec![0; (1 << 20) + 1].into_response(),
         ("/around", true) => Redirect::temporary("/around").into_response(),
         ("/metadata", true) => Redirect::temporary("http://169.254.169.254/token").into_response(),
         _ => std::fs::read(guest("denies-all")).unwrap().into_response(),
@@ -70,6 +71,7 @@ async fn gateway() -> Gateway {
     Gateway::with()
         .scenario("one-bash-call")
         .plugins(&shipped)
+        .env("GATEHOUSE__PLUGINS__MAX_COMPONENT_SIZE", "1MiB")
         .start()
         .await
 }
@@ -145,6 +147,12 @@ async fn what_is_not_what_was_pinned_or_leads_astray_is_never_loaded() {
             "0".repeat(64),
             "plugin-digest-mismatch",
             "SHA-256",
+        ),
+        (
+            "large",
+            digest(),
+            "plugin-too-large",
+            "more than 1048576 bytes",
         ),
         (
             "around",

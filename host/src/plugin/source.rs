@@ -18,6 +18,8 @@ use crate::wasm::LoadError;
 const TIME: Duration = Duration::from_secs(60);
 /// Downloads are often redirected: to a mirror, to where releases are stored.
 const REDIRECTS: usize = 5;
+/// Bytes of an answer's headers, beside the component.
+const HEADERS: u64 = 64 << 10;
 /// Bytes of a URL in a manifest.
 const LONGEST: usize = 2048;
 
@@ -88,6 +90,13 @@ pub(super) async fn fetch(
             format!("`{host}` does not give the component: {why}. It is asked again"),
         )
     };
+    // To ask again would be of no use.
+    let too_large = || {
+        LoadError::new(
+            "plugin-too-large",
+            format!("`{host}` gives more than {most} bytes (plugins.max_component_size)"),
+        )
+    };
     let mut place = url.clone();
     for _ in 0..=REDIRECTS {
         let request = HttpRequest {
@@ -97,10 +106,13 @@ pub(super) async fn fetch(
             body: Vec::new(),
             timeout: TIME,
         };
-        // Headers count too.
-        let answer = client.send(request, most.saturating_add(64 << 10)).await;
-        let answer = answer.map_err(|failure| away(failure.message))?;
+        let answer = client.send(request, most.saturating_add(HEADERS)).await;
+        let answer = answer.map_err(|failure| match failure.code {
+            "answer-too-large" => too_large(),
+            _ => away(failure.message),
+        })?;
         match answer.status {
+            200 if answer.body.len() as u64 > most => return Err(too_large()),
             200 => return Ok(answer.body),
             301 | 302 | 303 | 307 | 308 => {
                 let to = answer.headers.iter().find(|(name, _)| name == "location");

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::component::LoadError;
 
+/// Begins the names of what a component imports and exports of the contract.
 const PACKAGE: &str = "gatehouse:plugin/";
 
 /// What this gateway offers; a test holds it against `wit/gatehouse.wit`.
@@ -36,6 +37,12 @@ impl Version {
     fn fits(self, offered: Self) -> bool {
         (self.0, self.1) == (offered.0, offered.1)
     }
+}
+
+/// The interface of the contract that a name stands for, without package and version.
+pub(super) fn interface(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix(PACKAGE)?;
+    Some(rest.split_once('@').map_or(rest, |(name, _version)| name))
 }
 
 /// The newest contract that a component names; none where it names none.

@@ -9,7 +9,7 @@ use super::bindings::{
     artifacts, failures, git, host, http, outcomes, task_state, tasks, tool_calls, workspace,
 };
 use super::component::{LoadError, Pre, World};
-use super::contract;
+use super::contract::{self, interface};
 use super::guest::Guest;
 use crate::plugin::Grants;
 
@@ -67,15 +67,6 @@ pub(super) fn asked(
     let asked = |interface: &&&str| imports.iter().any(|import| import == **interface);
     let grantable = world.grantable().iter().filter(asked);
     grantable.map(|interface| grant(interface)).collect()
-}
-
-/// The name of an interface of ours, without package and version.
-fn interface(import: &str) -> Option<&str> {
-    let rest = import.strip_prefix("gatehouse:plugin/")?;
-    Some(
-        rest.split_once('@')
-            .map_or(rest, |(interface, _version)| interface),
-    )
 }
 
 /// The word of the manifest that grants an interface.

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use super::component::{LoadError, compiled};
+use super::contract::interface;
 use super::{Cache, Engine, World};
-
-/// The name of the contract's package in imports and exports.
-const PACKAGE: &str = "gatehouse:plugin/";
 
 /// Imports and exports of a component, by their full names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +60,4 @@ impl Shape {
             .filter(|name| grantable.contains(name))
             .collect()
     }
-}
-
-/// The interface of the contract that a name stands for, without its version.
-fn interface(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix(PACKAGE)?;
-    Some(rest.split_once('@').map_or(rest, |(name, _version)| name))
 }
