@@ -1,5 +1,9 @@
 //! Holds `wit/gatehouse.wit` against every contract that was released: nothing that a plugin may rely on is
-//! taken away. Beside the plugins, because it concerns their tools and not the host's.
+//! taken away; and writes its page of the documentation. Beside the plugins, because it concerns their tools and
+//! not the host's.
+
+#[cfg(test)]
+mod reference;
 
 #[cfg(test)]
 mod tests {
