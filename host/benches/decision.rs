@@ -1,25 +1,36 @@
-//! What one decision about a tool call costs: the plugin alone (a fresh store and instance for the
-//! call), the whole question to the set as the job asks it, and, for comparison, a native closure
-//! that comes to the same answer.
+//! What one decision about a tool call costs: the plugin alone with an instance made for the call, the same
+//! with one made ahead of it, the whole question to the set as the job asks it, and, for comparison, a native
+//! closure that comes to the same answer.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod kept;
+
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use gatehouse::bucket::directory::DirectoryBucket;
 use gatehouse::config::{self, Config, Sources};
-use gatehouse::plugin::{Grants, Plugins, RealPath, TaskState, TaskView, ToolCall, Verdict};
+use gatehouse::plugin::{
+    Grants, PluginSet, Plugins, RealPath, TaskState, TaskView, ToolCall, Verdict,
+};
+use gatehouse::redact::Redactor;
 use gatehouse::task::Mode;
 use gatehouse::wasm::{Component, Engine, Limits, Reach, Terms, World};
 
-/// What a job gives the plugins by default.
-const PATIENCE: Duration = Duration::from_secs(5);
+use kept::repository;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+
+/// What a job gives the plugins by default.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Single calls of what is measured with a pause before each.
+const CALLS: usize = 3000;
+/// An agent waits for its model for seconds; here it is what the next instance needs, and some more.
+const PAUSE: Duration = Duration::from_micros(200);
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -34,17 +45,14 @@ fn main() {
             "denies-all",
             repository("tests/guests/dist/denies-all.wasm"),
         ),
+        ("same-rule", repository("tests/guests/dist/same-rule.wasm")),
         ("tool-rules", repository("plugins/dist/tool-rules.wasm")),
         ("shell-guard", repository("plugins/dist/shell-guard.wasm")),
     ] {
         bench.component(&mut criterion, &runtime, plugin, &source);
-        bench.set(&mut criterion, &runtime, plugin, &source);
+        bench.set(&runtime, plugin, &source);
     }
     criterion.final_summary();
-}
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 struct Bench {
@@ -103,28 +111,28 @@ impl Bench {
         }
     }
 
-    /// Compares the tool with the list, as the smallest of policies would.
+    /// The rule of `same-rule` in Rust.
     fn native(&self, criterion: &mut Criterion) {
-        type Policy = Box<dyn Fn(&TaskView, &ToolCall) -> Verdict>;
-        let policy: Policy = Box::new(|task, call| {
-            let mut allowed = task
-                .request
-                .get("allowedTools")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
-            match allowed.any(|rule| rule.as_str() == Some(call.tool.as_str())) {
-                true => Verdict::Allow(None),
-                false => Verdict::Deny {
-                    plugin: "native".into(),
-                    reason: "not in allowedTools".into(),
-                },
+        type Policy = Box<dyn Fn(&ToolCall) -> Verdict>;
+        let denied = |reason: &str| Verdict::Deny {
+            plugin: "native".into(),
+            reason: reason.into(),
+        };
+        let policy: Policy = Box::new(move |call| {
+            if !["Write", "Read", "Bash"].contains(&call.tool.as_str()) {
+                return denied("not allowed");
             }
+            let command = call.input["command"].as_str().unwrap_or_default();
+            if call.tool == "Bash" && (command.contains("sudo") || command.contains("rm -rf")) {
+                return denied("a word that is denied");
+            }
+            Verdict::Allow(None)
         });
-        let (_, call) = &self.calls[0];
-        criterion.bench_function("decision/native/Write", |bencher| {
-            bencher.iter(|| policy(black_box(&self.task), black_box(call)));
-        });
+        for (tool, call) in &self.calls {
+            criterion.bench_function(&format!("decision/native/{tool}"), |bencher| {
+                bencher.iter(|| policy(black_box(call)));
+            });
+        }
     }
 
     /// The plugin alone.
@@ -145,35 +153,56 @@ impl Bench {
             let engine = Engine::new(4).unwrap();
             Component::load(&engine, None, terms, bytes).await.unwrap()
         });
+        let ready = runtime.block_on(async { component.clone().kept_ready() });
         for (tool, call) in &self.calls {
             let call = Arc::new(call.clone());
+            let reach = || Reach {
+                task: Some(self.task.clone()),
+                call: Some(call.clone()),
+                ..Reach::default()
+            };
             criterion.bench_function(&format!("decision/wasm/{plugin}/{tool}"), |bencher| {
-                bencher.to_async(runtime).iter(|| {
-                    component.decide(Reach {
-                        task: Some(self.task.clone()),
-                        call: Some(call.clone()),
-                        ..Reach::default()
-                    })
-                });
+                bencher.to_async(runtime).iter(|| component.decide(reach()));
             });
+            let (mut fresh, mut ahead) = (Vec::new(), Vec::new());
+            for _ in 0..CALLS {
+                for (component, took) in [(&component, &mut fresh), (&ready, &mut ahead)] {
+                    runtime.block_on(component.prepare());
+                    std::thread::sleep(PAUSE);
+                    let since = Instant::now();
+                    black_box(runtime.block_on(component.decide(reach())));
+                    took.push(since.elapsed());
+                }
+            }
+            kept::times(&format!("decision/made-for-it/{plugin}/{tool}"), &fresh);
+            kept::times(&format!("decision/ready/{plugin}/{tool}"), &ahead);
         }
     }
 
     /// The question as the job puts it, with the record of what was decided.
-    fn set(&self, criterion: &mut Criterion, runtime: &Runtime, plugin: &str, source: &Path) {
+    fn set(&self, runtime: &Runtime, plugin: &str, source: &Path) {
         let config = self.config(plugin, source);
         let set = runtime.block_on(async {
-            let bucket = DirectoryBucket::open(config.data_dir.join("bucket")).unwrap();
-            let plugins = Plugins::load(&config, Arc::new(bucket)).await;
-            plugins.active().unwrap().set().clone()
+            let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket")).unwrap());
+            let plugins = Plugins::load(&config, bucket.clone()).await;
+            let active = plugins.active().unwrap();
+            let revision = active.set().revision();
+            PluginSet::pinned(&config, bucket, revision, Redactor::default())
+                .await
+                .unwrap()
         });
         let state = TaskState::default();
         for (tool, call) in &self.calls {
-            criterion.bench_function(&format!("decision/set/{plugin}/{tool}"), |bencher| {
-                bencher
-                    .to_async(runtime)
-                    .iter(|| set.decide(&self.task, call.clone(), &state, PATIENCE));
+            let took = (0..CALLS).map(|_| {
+                runtime.block_on(set.prepare());
+                std::thread::sleep(PAUSE);
+                let call = call.clone();
+                let since = Instant::now();
+                black_box(runtime.block_on(set.decide(&self.task, call, &state, PATIENCE)));
+                since.elapsed()
             });
+            let took: Vec<Duration> = took.collect();
+            kept::times(&format!("decision/set/{plugin}/{tool}"), &took);
         }
     }
 

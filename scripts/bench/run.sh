@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every benchmark and prints one table, each number beside a limit or a peer from the same run.
 # With --write the table also replaces the one in docs/benchmarks.md. Beside the first build it
-# takes about five minutes; it leaves no process and no file outside target/.
+# takes about ten minutes; it leaves no process and no file outside target/.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -39,6 +39,7 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 step "Plugins"
+./scripts/build-examples.sh
 if ! [ -f plugins/dist/tool-rules.wasm ] || ! [ -f tests/guests/dist/denies-all.wasm ]; then ./scripts/build-plugins.sh --guests; fi
 
 [ -x /usr/sbin/sshd ] || install_without_services openssh-server
@@ -46,11 +47,14 @@ if ! [ -f plugins/dist/tool-rules.wasm ] || ! [ -f tests/guests/dist/denies-all.
 
 step "Build"
 # The whole workspace each time: a smaller selection has other features, and builds the dependencies again.
-cargo build --locked --release --workspace --bins --bench broker --bench decision --bench service
+cargo build --locked --release --workspace --bins --bench broker --bench decision --bench loading --bench service
+cargo build --locked --release --manifest-path tests/peers/Cargo.toml
 
-step "The parts: a decision, the broker"
+step "The parts: a decision and the same rule in other languages, loading, the broker"
 rm -rf "$CRITERION_HOME"
-timeout 150 cargo bench --locked --quiet --workspace --bench decision --bench broker -- --quiet --noplot
+timeout 300 cargo bench --locked --quiet --workspace --bench decision --bench broker -- --quiet --noplot
+timeout 300 cargo bench --locked --quiet --workspace --bench loading
+timeout 60 tests/peers/target/release/peers "$CRITERION_HOME"
 
 step "The whole service"
 table="$TMPDIR/table.md"

@@ -44,6 +44,7 @@ async fn main() {
     }
     if wanted("parts") {
         rows.extend(parts::decisions());
+        rows.extend(parts::loading());
     }
     if wanted("decision") {
         rows.extend(decision::measure().await);

@@ -56,7 +56,7 @@ impl PolicyGate {
     ) -> Self {
         let (told, unrecorded) = mpsc::channel(MOST_UNRECORDED);
         let policy = Policy {
-            plugins,
+            plugins: Arc::clone(&plugins),
             task,
             state: TaskState::default(),
             within,
@@ -68,7 +68,7 @@ impl PolicyGate {
             policy: Arc::new(policy),
             approvals,
             log: recorder.log.clone(),
-            recording: tokio::spawn(recorder.run(unrecorded)),
+            recording: tokio::spawn(recorder.run(plugins, unrecorded)),
         }
     }
 
@@ -307,11 +307,16 @@ impl Beside {
 }
 
 impl Recorder {
-    async fn run(self, mut unrecorded: mpsc::Receiver<Told>) {
+    /// Between two answers there is time to have `plugins` ready for the next call.
+    async fn run(self, plugins: Arc<PluginSet>, mut unrecorded: mpsc::Receiver<Told>) {
+        plugins.prepare().await;
         self.keep(|| Input::Task(RecordedTask::from(&*self.task)));
         while let Some(told) = unrecorded.recv().await {
             match told {
-                Told::Answered(answered) => self.record(*answered).await,
+                Told::Answered(answered) => {
+                    plugins.prepare().await;
+                    self.record(*answered).await;
+                }
                 Told::Event(event) => self.log.say(event).await,
             }
         }

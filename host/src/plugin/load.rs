@@ -38,6 +38,8 @@ pub(super) struct Loader {
     max_component_size: u64,
     /// By what sources are fetched; a job loads from the bucket only.
     sources: Option<Sources>,
+    /// Whether what is loaded has tool calls to judge.
+    judging: bool,
 }
 
 /// By what components are fetched from servers.
@@ -109,7 +111,14 @@ impl Loader {
             bucket,
             max_component_size: settings.max_component_size,
             sources: None,
+            judging: false,
         })
+    }
+
+    /// The same for whoever puts tool calls to what is loaded.
+    pub(super) fn judging(mut self) -> Self {
+        self.judging = true;
+        self
     }
 
     /// The same, and by URL too.
@@ -227,7 +236,11 @@ impl Loader {
             settings: Value::Object(pin.settings.clone()).to_string().into(),
             limits: pin.limits(),
         };
-        Component::load(&self.engine, self.cache.clone(), terms, bytes).await
+        let component = Component::load(&self.engine, self.cache.clone(), terms, bytes).await?;
+        Ok(match self.judging {
+            true => component.kept_ready(),
+            false => component,
+        })
     }
 
     /// Compiles, links, instantiates and asks: what must hold before a plugin may be active.

@@ -58,7 +58,7 @@ impl PluginSet {
         revision: &str,
         redactor: Redactor,
     ) -> Result<Arc<Self>, PluginError> {
-        let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?;
+        let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?.judging();
         let pins = loader.pins(revision).await?;
         let plugins = loader.load_pins(&pins, &[]).await?;
         Ok(Arc::new(Self {
@@ -268,6 +268,13 @@ impl PluginSet {
             verdict = Verdict::Ask(question.about(call, rewritten));
         }
         Ruling { verdict, decisions }
+    }
+
+    /// Has what the next tool call needs made before it comes: for whoever has just answered one.
+    pub async fn prepare(&self) {
+        for plugin in self.of(World::ToolPermission) {
+            plugin.component.prepare().await;
+        }
     }
 
     /// Whether an action's options are right, by its plugin.

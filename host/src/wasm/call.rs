@@ -6,6 +6,8 @@ use tokio::time::error::Elapsed;
 use wasmtime::component::Resource;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
+use super::ahead::Ready;
+use super::bindings::tool_permission::ToolPermission;
 use super::bindings::{Answer, Description, Opinion};
 use super::component::{Component, Pre};
 use super::guest::{Guest, Reach};
@@ -43,16 +45,17 @@ pub struct Call<T> {
     pub outcome: CallOutcome<T>,
     /// The last rule that the guest cited.
     pub cited: Option<String>,
-    /// Time in the plugin, instantiation included, waiting for a place not.
+    /// Time in the plugin, waiting for a place not; instantiation included where the instance was made for
+    /// the call and not ahead of it.
     pub time: Duration,
     /// Bytes of linear memory that the instance had at the end: memories never shrink.
     pub memory: u64,
 }
 
 /// A call that has begun: its store, and since when it runs.
-struct Running {
-    store: Store<Guest>,
-    limit: Duration,
+pub(super) struct Running {
+    pub(super) store: Store<Guest>,
+    pub(super) limit: Duration,
     since: Instant,
 }
 
@@ -122,15 +125,39 @@ impl Component {
         })
     }
 
-    /// Asks a tool-permission plugin about `reach.call`.
+    /// Asks a tool-permission plugin about `reach.call`, by the instance that was made ahead where there is
+    /// one.
     pub async fn decide(&self, reach: Reach) -> Call<Result<Opinion, String>> {
-        call!(self, self.terms.limits.time, reach, |store| ToolPermission(instance) => async {
-            let opinion = instance
-                .gatehouse_plugin_tool_policy()
-                .call_decide(store, Resource::new_own(0), Resource::new_own(0))
-                .await?;
-            Ok(opinion.map(Opinion::from))
-        })
+        let limit = self.terms.limits.time;
+        let ready = self
+            .ahead
+            .as_ref()
+            .and_then(|ahead| Some((ahead, ahead.take()?)));
+        let Some((
+            ahead,
+            Ready {
+                store,
+                instance,
+                slot,
+            },
+        )) = ready
+        else {
+            return call!(self, limit, reach, |store| ToolPermission(instance) => judge(store, &instance));
+        };
+        let mut running = Running::resume(self, limit, reach, store);
+        let judged = judge(&mut running.store, &instance);
+        let ended = tokio::time::timeout(limit, judged).await;
+        let call = running.end(ended);
+        ahead.leave((running.store, slot));
+        call
+    }
+
+    /// Makes an instance for the next tool call, where this is [kept ready](Self::kept_ready) and none is
+    /// there; for whoever has just answered one.
+    pub async fn prepare(&self) {
+        if let Some(ahead) = &self.ahead {
+            ahead.prepare(self).await;
+        }
     }
 
     /// Asks a post-execution plugin whether an action's options are right. Somebody waits for the
@@ -150,11 +177,37 @@ impl Component {
     }
 }
 
+async fn judge(
+    store: &mut Store<Guest>,
+    instance: &ToolPermission,
+) -> wasmtime::Result<Result<Opinion, String>> {
+    let opinion = instance
+        .gatehouse_plugin_tool_policy()
+        .call_decide(store, Resource::new_own(0), Resource::new_own(0))
+        .await?;
+    Ok(opinion.map(Opinion::from))
+}
+
 impl Running {
-    fn begin(component: &Component, limit: Duration, reach: Reach) -> Self {
+    pub(super) fn begin(component: &Component, limit: Duration, reach: Reach) -> Self {
         let guest = Guest::new(&component.terms, reach);
         let mut store = Store::new(component.engine.inner(), guest);
         store.limiter(|guest| &mut guest.limiter);
+        Self::armed(component, limit, store)
+    }
+
+    /// Begins a call on a store whose instance stands ready.
+    fn resume(
+        component: &Component,
+        limit: Duration,
+        reach: Reach,
+        mut store: Store<Guest>,
+    ) -> Self {
+        store.data_mut().serve(reach);
+        Self::armed(component, limit, store)
+    }
+
+    fn armed(component: &Component, limit: Duration, mut store: Store<Guest>) -> Self {
         let output = component.terms.limits.output.saturating_add(FRAME);
         store.set_hostcall_fuel(usize::try_from(output).unwrap_or(usize::MAX));
         let since = Instant::now();
@@ -177,7 +230,7 @@ impl Running {
 
     /// `ended` is the call's own result within that of the wall clock, which alone can cut a guest
     /// that waits in a host function.
-    fn end<T>(self, ended: Result<wasmtime::Result<T>, Elapsed>) -> Call<T> {
+    fn end<T>(&self, ended: Result<wasmtime::Result<T>, Elapsed>) -> Call<T> {
         let time = self.since.elapsed();
         let guest = self.store.data();
         let outcome = match ended {

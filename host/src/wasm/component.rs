@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::ahead::Ahead;
 use super::bindings::post_execution::PostExecutionPre;
 use super::bindings::tool_permission::ToolPermissionPre;
 use super::bindings::validator::ValidatorPre;
@@ -104,6 +105,7 @@ pub struct Component {
     pub(super) engine: Engine,
     pub(super) pre: Pre,
     pub(super) terms: Terms,
+    pub(super) ahead: Option<Arc<Ahead>>,
     asks: Arc<[&'static str]>,
     contract: Option<String>,
 }
@@ -149,8 +151,18 @@ impl Component {
             pre,
             contract: built.map(|built| built.to_string()),
             asks: asked(&compiled, engine.inner(), terms.world).into(),
+            ahead: None,
             terms,
         })
+    }
+
+    /// The same with an instance ahead of each tool call, where it judges them; [`Component::prepare`] makes it.
+    #[must_use]
+    pub fn kept_ready(mut self) -> Self {
+        if self.terms.world == World::ToolPermission {
+            self.ahead = Some(Arc::default());
+        }
+        self
     }
 
     /// The newest version of the contract that it names.

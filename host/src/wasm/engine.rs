@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::limits::MAX_MEMORY;
@@ -34,6 +34,8 @@ pub enum EngineError {
 pub struct Engine {
     inner: wasmtime::Engine,
     slots: Arc<Semaphore>,
+    /// So many of them are never taken ahead of a call.
+    for_calls: usize,
     _ticker: Arc<Ticker>,
 }
 
@@ -62,6 +64,7 @@ impl Engine {
         Ok(Self {
             inner,
             slots: Arc::new(Semaphore::new(max_instances as usize)),
+            for_calls: (max_instances as usize).div_ceil(2),
             _ticker: Arc::new(ticker),
         })
     }
@@ -73,6 +76,13 @@ impl Engine {
     /// Waits for a free instance. None only once the semaphore is closed, which nobody does.
     pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
         self.slots.acquire().await.ok()
+    }
+
+    /// A place for an instance that nobody calls yet. Half of all places are for calls alone, so that
+    /// none waits for what may never be called.
+    pub(super) fn spare_slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        (self.slots.available_permits() >= self.for_calls).then_some(slot)
     }
 }
 
@@ -195,5 +205,15 @@ mod tests {
         assert_eq!(engine.slots.available_permits(), 0);
         drop(first);
         assert_eq!(engine.slots.available_permits(), 1);
+    }
+
+    #[test]
+    fn half_of_the_places_are_for_calls_alone() {
+        let engine = Engine::new(3).unwrap();
+        let spare = engine.spare_slot().unwrap();
+        assert!(engine.spare_slot().is_none());
+        drop(spare);
+        assert_eq!(engine.slots.available_permits(), 3);
+        assert!(Engine::new(1).unwrap().spare_slot().is_none());
     }
 }

@@ -64,11 +64,10 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new(terms: &Terms, reach: Reach) -> Self {
-        let task = reach.task.as_ref().map(|task| task.id.to_string());
         Self {
             limiter: Limiter::new(&terms.limits),
             settings: terms.settings.clone(),
-            log: GuestLog::new(terms.name.clone(), task, reach.redactor.clone()),
+            log: log(&terms.name, &reach),
             name: terms.name.clone(),
             reach,
             cited: None,
@@ -76,6 +75,22 @@ impl Guest {
             table: ResourceTable::new(),
         }
     }
+
+    /// Gives what was made ahead its call.
+    pub(super) fn serve(&mut self, reach: Reach) {
+        self.log = log(&self.name, &reach);
+        self.reach = reach;
+    }
+
+    /// Whether nothing was said, nor can have been kept to say it with.
+    pub(super) fn is_silent(&self) -> bool {
+        self.wasi.is_none() && self.cited.is_none() && self.log.is_unused()
+    }
+}
+
+fn log(name: &Arc<str>, reach: &Reach) -> GuestLog {
+    let task = reach.task.as_ref().map(|task| task.id.to_string());
+    GuestLog::new(name.clone(), task, reach.redactor.clone())
 }
 
 impl WasiView for Guest {

@@ -10,6 +10,7 @@
 //! ([`TaskView`](crate::plugin::TaskView) and its neighbours) and may reach
 //! (its grants, workspace, artefacts, git, http).
 
+mod ahead;
 mod bindings;
 mod cache;
 mod call;

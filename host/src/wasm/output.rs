@@ -50,6 +50,10 @@ impl GuestLog {
         }
     }
 
+    pub(super) fn is_unused(&self) -> bool {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) == LINES
+    }
+
     fn place(&self) -> Place {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         match *left {
