@@ -32,7 +32,7 @@ fn whole(text: &str) -> String {
 #[test]
 fn an_entry_says_everything_and_gets_the_defaults_where_it_does_not() {
     let entry = one("").unwrap();
-    assert_eq!(entry.source.file(), Some(Path::new("/etc/g/p.wasm")));
+    assert_eq!(entry.source, Source::File("/etc/g/p.wasm".into()));
     assert_eq!(
         (entry.mode, entry.on_error),
         (Enforcement::Enforce, OnError::Deny)
@@ -113,7 +113,13 @@ fn what_does_not_exist_is_refused_with_what_does() {
         ),
         ("", false, "empty"),
     ] {
-        let read = Source::parse(source, Path::new(""), pinned, &test_outbound());
+        let read = Source::parse(
+            source,
+            Path::new(""),
+            pinned,
+            &defaults().registries,
+            &test_outbound(),
+        );
         let message = read.unwrap_err().message;
         assert!(message.contains(expected), "{source}: {message}");
     }
