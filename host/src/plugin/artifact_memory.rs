@@ -113,7 +113,11 @@ pub(super) async fn remember(
             done => return done,
         }
     }
-    Err(BucketError::Conflict(TAGS_NAME.to_owned()))
+    tracing::warn!(
+        reference = tag.reference,
+        "others kept changing the tags: this one is not remembered"
+    );
+    Ok(())
 }
 
 async fn note(bucket: &dyn Bucket, tag: &Tag) -> Result<(), BucketError> {

@@ -17,6 +17,7 @@ use super::live::same_of;
 use super::loaded::{LoadedPlugin, Pin};
 use super::manifest::Entry;
 use super::modes::Modes;
+use super::obtain::UNREACHABLE;
 use super::source::{self, Fetched, Source};
 use super::{Grants, PluginError, PluginSet, StandingAction, artifact_memory};
 use crate::bucket::{Bucket, BucketError, Durability, When};
@@ -153,7 +154,8 @@ impl Loader {
         before: &[Arc<PluginSet>],
     ) -> Result<Taken, PluginError> {
         let failed = |error: LoadError| load_error(&entry.name, error);
-        let fetched = self.read(entry).await.map_err(failed)?;
+        let fetched = self.read(entry).await;
+        let fetched = fetched.map_err(|error| failed(asked_again(error)))?;
         let digest = digest_of(&fetched.bytes);
         if entry
             .sha256
@@ -184,7 +186,7 @@ impl Loader {
         }
         Ok(Taken {
             plugin,
-            away: fetched.away,
+            away: fetched.away.map(asked_again),
         })
     }
 
@@ -363,6 +365,14 @@ impl Loader {
             plugins.push(Arc::new(self.check(pin.clone(), bytes).await?));
         }
         Ok(plugins)
+    }
+}
+
+/// What a gateway does about a server that is away.
+fn asked_again(error: LoadError) -> LoadError {
+    match error.code {
+        UNREACHABLE => LoadError::new(error.code, format!("{}. It is asked again", error.message)),
+        _ => error,
     }
 }
 

@@ -57,11 +57,10 @@ impl Loader {
         if let Some(kept) = self.pinned(entry, reference).await {
             return Ok(kept);
         }
-        let error = match self.ask_registry(reference).await {
+        let away = match self.ask_registry(reference).await {
             Err(error) if error.code == UNREACHABLE => error,
             answered => return answered,
         };
-        let away = LoadError::new(UNREACHABLE, format!("{}. It is asked again", error.message));
         let last = artifact_memory::last(&*self.bucket, reference).await;
         let kept = match last {
             Some(digest) => artifact_memory::artifact(&*self.bucket, &digest).await,

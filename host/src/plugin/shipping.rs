@@ -162,6 +162,9 @@ impl Shipping {
             failed(LoadError::new("plugin-wrong-world", message))
         })?;
         let mut terms = terms(NAMELESS, world);
+        if let Some(about) = &fetched.about {
+            terms.limits = about.limits.clone();
+        }
         terms.grant_everything(&shape);
         let description = self.bench.describe(&terms, bytes.clone()).await?;
         let is_told = fetched.about.is_some();

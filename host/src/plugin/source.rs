@@ -155,7 +155,7 @@ pub(super) async fn fetch(
     let away = |why: String| {
         LoadError::new(
             "plugin-source-unreachable",
-            format!("`{host}` does not give the component: {why}. It is asked again"),
+            format!("`{host}` does not give the component: {why}"),
         )
     };
     // To ask again would be of no use.

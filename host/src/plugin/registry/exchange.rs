@@ -18,9 +18,10 @@ use crate::config;
 use crate::plugin::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::wasm::LoadError;
 
-/// For one answer of few bytes, and for one with a component.
+/// For one answer of few bytes; for one with a component, which no change of the set can overtake; to send one.
 pub(super) const SHORT: Duration = Duration::from_secs(20);
-pub(super) const LONG: Duration = Duration::from_secs(300);
+pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const SENDING: Duration = Duration::from_secs(300);
 /// Blobs are often kept somewhere else.
 const REDIRECTS: usize = 5;
 /// Bytes of an answer's headers, beside its body.

@@ -49,6 +49,7 @@ pub(super) struct Pull<'a> {
 }
 
 /// A plugin as a registry has it.
+#[derive(Debug)]
 pub(super) struct Pulled {
     pub(super) component: Arc<[u8]>,
     pub(super) about: About,
@@ -170,3 +171,6 @@ fn mismatch(what: &str, found: &str) -> LoadError {
     );
     LoadError::new("plugin-digest-mismatch", message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Publishing: the parts that the registry does not have yet, then the manifest under its tag.
 
-use super::exchange::{Ask, Exchange, LONG, SHORT};
+use super::exchange::{Ask, Exchange, SENDING, SHORT};
 use super::layout::{Artifact, IMAGE, digest};
 use super::{HttpClient, Reference, Registries};
 use crate::plugin::about::About;
@@ -70,7 +70,7 @@ async fn blob(exchange: &mut Exchange<'_>, bytes: &[u8]) -> Result<(), LoadError
     let mut to = exchange.location(&place, &begun)?;
     to.query_pairs_mut().append_pair("digest", &digest);
     match exchange
-        .send(ask("PUT", to, bytes.to_vec(), LONG))
+        .send(ask("PUT", to, bytes.to_vec(), SENDING))
         .await?
         .status
     {

@@ -179,7 +179,7 @@ fn settings(text: &str) -> anyhow::Result<Map<String, Value>> {
     serde_json::from_str(&text).context("--settings: expected a JSON object")
 }
 
-fn limit(text: &str) -> Result<(String, String), String> {
+pub(in crate::cli::plugin) fn limit(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key @ ("memory" | "time" | "output"), value)) => {
             Ok((key.to_owned(), value.to_owned()))

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, value};
 
 use super::super::Mode;
-use super::super::author::told;
+use super::super::author::{limit, told};
 use super::open;
 use crate::config::Sources;
 use crate::plugin::Parcel;
@@ -31,6 +31,9 @@ pub(in crate::cli::plugin) struct Options {
     /// A setting; the value is TOML, or a text
     #[arg(long = "setting", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, toml_edit::Value)>,
+    /// A limit as in the manifest: memory=64MiB, time=200ms, output=1MiB
+    #[arg(long = "limit", value_name = "KEY=VALUE", value_parser = limit)]
+    limits: Vec<(String, String)>,
     /// Whether its word counts
     #[arg(long)]
     mode: Option<Mode>,
@@ -139,6 +142,16 @@ fn change(
             )
         );
     }
+    let (world, now) = (
+        found.get("world").and_then(Item::as_str),
+        parcel.about.world.as_str(),
+    );
+    if world.is_some_and(|world| world != now) {
+        bail!(
+            "has `{name}` as a {} plugin, and this one is {now}: they cannot take each other's place",
+            world.unwrap_or_default()
+        );
+    }
     fill(found, source, parcel, options);
     let after = document.to_string();
     Ok((after != before).then_some(after))
@@ -155,15 +168,25 @@ fn fill(table: &mut Table, source: &str, parcel: &Parcel, options: &Options) {
         let grants: toml_edit::Array = options.grants.iter().collect();
         put(table, "grants", value(grants));
     }
-    if options.settings.is_empty() {
+    merge(table, "settings", &options.settings);
+    let limits = options.limits.iter();
+    let limits: Vec<_> = limits
+        .map(|(key, limit)| (key.clone(), limit.as_str().into()))
+        .collect();
+    merge(table, "limits", &limits);
+}
+
+/// Sets members of a table within the entry.
+fn merge(entry: &mut Table, name: &str, members: &[(String, toml_edit::Value)]) {
+    if members.is_empty() {
         return;
     }
-    let settings = table
-        .entry("settings")
+    let table = entry
+        .entry(name)
         .or_insert_with(|| value(InlineTable::new()));
-    if let Some(settings) = settings.as_table_like_mut() {
-        for (key, setting) in &options.settings {
-            put(settings, key, value(setting.clone()));
+    if let Some(table) = table.as_table_like_mut() {
+        for (key, member) in members {
+            put(table, key, value(member.clone()));
         }
     }
 }
@@ -227,7 +250,6 @@ fn show(name: &str, parcel: &Parcel, line: &Map<String, Value>, as_json: bool, c
         let told = json!({
             "name": name,
             "about": about,
-            "source": parcel.pinned,
             "sha256": parcel.digest,
             "asks": asks,
             "grants": given,
@@ -259,6 +281,14 @@ fn show(name: &str, parcel: &Parcel, line: &Map<String, Value>, as_json: bool, c
         .collect();
     for asked in missing {
         println!("not given {asked}: add it by `--grant`, where the plugin shall have it");
+    }
+    if !about.limits.is_empty() {
+        let limits: Vec<_> = about
+            .limits
+            .iter()
+            .map(|(key, limit)| format!("{key}={limit}"))
+            .collect();
+        println!("does well with --limit {}", limits.join(" --limit "));
     }
     if !changed {
         println!("It is installed already.");
