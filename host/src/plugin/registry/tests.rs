@@ -14,10 +14,10 @@ use crate::config;
 use crate::plugin::http::{HttpRequest, HttpResponse};
 use crate::plugin::{Failure, test_outbound};
 
-/// Answers by method and URL, and who was shown what.
+/// Answers by URL, and who was shown what.
 #[derive(Debug, Default)]
 struct Fake {
-    answers: BTreeMap<String, (u16, Vec<(String, String)>, Vec<u8>)>,
+    answers: BTreeMap<String, HttpResponse>,
     shown: Mutex<Vec<(String, Option<String>)>>,
     /// Asked for by everything at the registry.
     challenge: Option<&'static str>,
@@ -25,14 +25,13 @@ struct Fake {
 
 impl Fake {
     fn has(&mut self, url: &str, body: impl Into<Vec<u8>>) {
-        self.answers
-            .insert(url.to_owned(), (200, Vec::new(), body.into()));
+        let answer = answer(200, None, body.into());
+        self.answers.insert(url.to_owned(), answer);
     }
 
     fn leads(&mut self, url: &str, to: &str) {
-        let location = vec![("location".to_owned(), to.to_owned())];
-        self.answers
-            .insert(url.to_owned(), (307, location, Vec::new()));
+        let answer = answer(307, Some(("location", to)), Vec::new());
+        self.answers.insert(url.to_owned(), answer);
     }
 
     fn shown(&self) -> Vec<(String, Option<String>)> {
@@ -52,25 +51,28 @@ impl HttpClient for Fake {
             .unwrap()
             .push((url.clone(), shown.clone()));
         let is_registry = url.starts_with("https://registry.example/");
-        let (status, headers, body) = match self.challenge {
+        let answer = match self.challenge {
             Some(challenge) if is_registry && shown.is_none() => {
-                let header = ("www-authenticate".to_owned(), challenge.to_owned());
-                (401, vec![header], Vec::new())
+                answer(401, Some(("www-authenticate", challenge)), Vec::new())
             }
-            _ => self
-                .answers
-                .get(&url)
-                .cloned()
-                .unwrap_or((404, Vec::new(), Vec::new())),
+            _ => {
+                let known = self.answers.get(&url).cloned();
+                known.unwrap_or_else(|| answer(404, None, Vec::new()))
+            }
         };
-        match body.len() as u64 > most {
+        match answer.body.len() as u64 > most {
             true => Err(Failure::new("answer-too-large", "too large")),
-            false => Ok(HttpResponse {
-                status,
-                headers,
-                body,
-            }),
+            false => Ok(answer),
         }
+    }
+}
+
+fn answer(status: u16, header: Option<(&str, &str)>, body: Vec<u8>) -> HttpResponse {
+    let header = header.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    HttpResponse {
+        status,
+        headers: header.into_iter().collect(),
+        body,
     }
 }
 
@@ -189,7 +191,7 @@ async fn nothing_is_taken_that_is_too_much_or_not_what_it_is_said_to_be() {
         "plugin-digest-mismatch"
     );
     fake.has(&component, "component and more than was said");
-    let large = fake.answers[&component].2.len() + 70_000;
+    let large = fake.answers[&component].body.len() + 70_000;
     fake.has(&component, vec![0; large]);
     assert_eq!(pull(&fake).await.unwrap_err().code, "plugin-too-large");
     fake.has(&format!("{AT}manifests/1"), vec![b' '; (1 << 20) + 70_000]);
