@@ -20,6 +20,8 @@ need go golang-go
 # Repositories are cloned from real servers.
 [ -x /usr/sbin/sshd ] || install_without_services openssh-server
 { [ -x /usr/sbin/lighttpd ] && ls /usr/lib/lighttpd/mod_openssl.so >/dev/null 2>&1; } || install_without_services lighttpd lighttpd-mod-openssl
+# Plugins are published in a real registry.
+[ -x /usr/bin/docker-registry ] || install_without_services docker-registry
 rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
 
 step "Scripts (shellcheck)"

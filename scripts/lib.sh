@@ -37,7 +37,7 @@ install_without_services() {
   for service in "$@"; do
     case "$service" in
       openssh-server) $sudo systemctl disable ssh >/dev/null 2>&1 || true ;;
-      lighttpd) $sudo systemctl disable lighttpd >/dev/null 2>&1 || true ;;
+      lighttpd | docker-registry) $sudo systemctl disable "$service" >/dev/null 2>&1 || true ;;
     esac
   done
 }

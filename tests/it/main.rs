@@ -31,6 +31,7 @@ mod plugins;
 mod pushes;
 mod queue;
 mod recoveries;
+mod registries;
 mod repeats;
 mod repo_config;
 mod repositories;

@@ -18,7 +18,7 @@ use crate::canary::Canaries;
 use crate::job_logs;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
-use crate::{GitServer, Stream, eventually, repository};
+use crate::{GitServer, Registry, Stream, eventually, repository};
 
 /// User ids for the agents of each gateway, so that tests side by side do not meet.
 static NEXT_UID: AtomicU32 = AtomicU32::new(0);
@@ -363,6 +363,12 @@ impl Builder {
         self.secrets
             .extend([server.key.clone(), server.token.clone()]);
         self
+    }
+
+    /// Knows this registry, with its password where it has one, which is a canary.
+    pub fn registry(mut self, registry: &Registry) -> Self {
+        self.secrets.extend(registry.password.clone());
+        self.env("GATEHOUSE__PLUGINS__REGISTRIES", &registry.settings())
     }
 
     /// Starts everything.

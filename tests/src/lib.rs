@@ -12,6 +12,7 @@ mod job_logs;
 pub mod manifest;
 pub mod processes;
 pub mod receiver;
+pub mod registry;
 pub mod stream;
 pub mod upstream;
 
@@ -23,6 +24,7 @@ pub use elsewhere::Elsewhere;
 pub use gateway::Gateway;
 pub use git_server::GitServer;
 pub use receiver::Receiver;
+pub use registry::Registry;
 pub use stream::{Event, Stream};
 
 /// The repository.

@@ -1,9 +1,10 @@
-//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins, and what an
-//! author needs (`author`).
+//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins, what an author
+//! needs (`author`), and how a plugin comes from one to the other (`ship`).
 
 mod author;
 mod explain;
 mod replay;
+mod ship;
 mod show;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ enum Whose {
     Operator(Verb),
     #[command(flatten)]
     Author(author::Verb),
+    #[command(flatten)]
+    Ship(ship::Verb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +186,7 @@ pub(super) struct Gateway {
 pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
     let verb = match options.whose {
         Whose::Author(verb) => return author::run(verb, options.json, sources).await,
+        Whose::Ship(verb) => return ship::run(verb, options.json, sources).await,
         Whose::Operator(verb) => verb,
     };
     match ask(verb, options.url, options.json, sources).await {

@@ -64,13 +64,21 @@ pub fn settings(sources: &Sources) -> Result<Vec<Setting>, Mistakes> {
     let (_, merged) = resolve(sources)?;
     let shown = merged.into_iter().map(|(key, Found { value, origin })| {
         let value = match SECRET_KEYS.contains(&key.as_str()) {
-            true if value.as_str().is_some_and(|text| text.trim().is_empty()) => "[not set]".into(),
+            true if is_nothing(&value) => "[not set]".into(),
             true => "[set]".into(),
             false => value,
         };
         Setting { key, value, origin }
     });
     Ok(shown.collect())
+}
+
+fn is_nothing(secret: &Value) -> bool {
+    match secret {
+        Value::String(text) => text.trim().is_empty(),
+        Value::Table(table) => table.is_empty(),
+        _ => false,
+    }
 }
 
 fn resolve(sources: &Sources) -> Result<(Config, Merged), Mistakes> {

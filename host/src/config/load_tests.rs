@@ -349,6 +349,10 @@ fn a_job_gets_what_configures_it_and_no_secret() {
         ("AWS_SECRET_ACCESS_KEY", "s3cr3t"),
         ("GATEHOUSE__auth__API_KEYS", "s3cr3t"),
         ("GATEHOUSE__WEBHOOK__SECRET", "s3cr3t"),
+        (
+            "GATEHOUSE__PLUGINS__REGISTRIES",
+            "{ \"r.example\" = { username = \"u\", password = \"s3cr3t\" } }",
+        ),
     ]);
     sources.flags.insert("job.lease".into(), "30s".into());
     sources
@@ -413,4 +417,66 @@ fn the_pool_of_users_has_two_for_each_job_at_once() {
     };
     assert_eq!(of("4"), Ok(()));
     assert!(of("5").unwrap_err().contains("two user ids for each job"));
+}
+
+#[test]
+fn registries_come_by_their_hosts_from_a_file_or_in_one_line() {
+    let (_scratch, sources) = file(
+        "[plugins.registries]\n\"registry.example:8443\" = { username = 'u', password = 's3cr3t' }\n\
+         [plugins.registries.\"127.0.0.1:5000\"]\nplain_http = true\n",
+    );
+    let config = load(&sources).unwrap();
+    let registries = &config.plugins.registries;
+    let theirs = &registries["registry.example:8443"];
+    assert_eq!(theirs.password.as_ref().unwrap().expose_secret(), "s3cr3t");
+    assert!(registries["127.0.0.1:5000"].plain_http && !theirs.plain_http);
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+    assert!(!format!("{:?}", settings(&sources).unwrap()).contains("s3cr3t"));
+
+    let line = "{ \"localhost:5000\" = { plain_http = true } }";
+    let sources = environment(&[("GATEHOUSE__PLUGINS__REGISTRIES", line)]);
+    assert_eq!(load(&sources).unwrap().plugins.registries.len(), 1);
+
+    for (text, words) in [
+        ("s3cr3t", "expected registries by their hosts"),
+        (
+            "{ \"r.example\" = 's3cr3t' }",
+            "expected of `r.example` a table",
+        ),
+        (
+            "{ \"r.example\" = { password = 5 } }",
+            "expected of `r.example` a table",
+        ),
+        (
+            "{ \"r.example\" = { pasword = 's3cr3t' } }",
+            "expected of `r.example` a table",
+        ),
+        (
+            "{ \"r.example\" = { password = 's3cr3t' } }",
+            "username and password, or neither",
+        ),
+        ("{ \"https://r.example\" = {} }", "is no host"),
+        ("{ \"R.example\" = {} }", "is no host"),
+        ("{ \"r.example/a\" = {} }", "is no host"),
+        (
+            "{ \"r.example\" = { plain_http = true } }",
+            "is not this machine",
+        ),
+        (
+            "{ \"127.0.0.1.evil.example\" = { plain_http = true } }",
+            "is not this machine",
+        ),
+    ] {
+        let found = mistakes(&environment(&[("GATEHOUSE__PLUGINS__REGISTRIES", text)])).join("\n");
+        assert!(
+            found.contains(words) && !found.contains("s3cr3t"),
+            "{text}: {found}"
+        );
+    }
+    let many: Vec<_> = (0..65)
+        .map(|n| format!("\"r{n}.example\" = {{}}"))
+        .collect();
+    let many = format!("{{ {} }}", many.join(", "));
+    let found = mistakes(&environment(&[("GATEHOUSE__PLUGINS__REGISTRIES", &many)])).join("\n");
+    assert!(found.contains("at most 64"), "{found}");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::variables::{FILE, NAMED, PREFIX, key_of, variable_of};
+use super::variables::{FILE, NAMED, PREFIX, TABLES, key_of, variable_of};
 use super::{Origin, Sources, nearest};
 
 /// Every key with its default and the comments that document it.
@@ -164,6 +164,10 @@ fn set_text(
                 .filter(|item| !item.is_empty());
             Some(Value::Array(items.map(Value::from).collect()))
         }
+        Some(Value::Table(_)) => format!("table = {text}")
+            .parse::<Table>()
+            .ok()
+            .and_then(|mut line| line.remove("table")),
         _ => None,
     };
     let found = Found {
@@ -229,7 +233,7 @@ fn flatten(prefix: &str, table: Table, into: &mut BTreeMap<String, Value>) {
             format!("{prefix}.{name}")
         };
         match value {
-            Value::Table(table) => flatten(&key, table, into),
+            Value::Table(table) if !TABLES.contains(&&*key) => flatten(&key, table, into),
             value => {
                 into.insert(key, value);
             }

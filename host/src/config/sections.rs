@@ -2,6 +2,7 @@
 //! value may be.
 #![expect(missing_docs, reason = "config.default.toml documents each field")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -248,6 +249,22 @@ pub struct Plugins {
     pub max_inputs: u64,
     #[serde(deserialize_with = "units::duration")]
     pub inputs_expire: Duration,
+    /// By host, with the port where it has one.
+    #[serde(deserialize_with = "units::registries")]
+    pub registries: Registries,
+}
+
+/// `plugins.registries`, by host, with the port where it has one.
+pub type Registries = BTreeMap<String, Registry>;
+
+/// An entry of `plugins.registries`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    pub username: Option<String>,
+    #[serde(deserialize_with = "units::optional_secret")]
+    pub password: Option<SecretString>,
+    pub plain_http: bool,
 }
 
 /// `[approvals]` of `config.default.toml`.

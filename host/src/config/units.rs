@@ -12,6 +12,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
+use super::{Registries, Registry};
+
 /// Longer waits are taken for a slip; this also keeps deadlines within what the clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Larger sizes are taken for a slip; sums of two sizes never overflow.
@@ -164,6 +166,22 @@ pub(super) fn optional_secret<'de, D: Deserializer<'de>>(
     Ok(Some(text)
         .filter(|text| !text.is_empty())
         .map(SecretString::from))
+}
+
+/// Registries by their hosts. Never repeated in an error: passwords are among the values.
+pub(super) fn registries<'de, D: Deserializer<'de>>(from: D) -> Result<Registries, D::Error> {
+    let Value::Table(table) = Value::deserialize(from)? else {
+        return Err(D::Error::custom(
+            r#"expected registries by their hosts, such as { "registry.example" = { username = "…", password = "…" } }"#,
+        ));
+    };
+    let read = |(host, value): (String, Value)| match Registry::deserialize(value) {
+        Ok(registry) => Ok((host, registry)),
+        Err(_) => Err(D::Error::custom(format!(
+            "expected of `{host}` a table of username and password as texts, and plain_http as true or false"
+        ))),
+    };
+    table.into_iter().map(read).collect()
 }
 
 fn unexpected<E: Error>(found: &Value, expected: &str) -> E {

@@ -23,8 +23,12 @@ pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
     sizes(&mut review);
     broker(&mut review);
     isolation(&mut review);
+    registries(&mut review);
     review.mistakes
 }
+
+/// Hosts in `plugins.registries`.
+const REGISTRIES: usize = 64;
 
 /// For a person's answer.
 const MOST_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -268,4 +272,46 @@ fn isolation(review: &mut Review<'_>) {
         "the pool needs two user ids for each job at once: the agent's, and that of git where the \
          request has a repository",
     );
+}
+
+fn registries(review: &mut Review<'_>) {
+    let registries = &review.config.plugins.registries;
+    let mut mistakes = Vec::new();
+    if registries.len() > REGISTRIES {
+        mistakes.push(format!("has at most {REGISTRIES} registries"));
+    }
+    for (host, registry) in registries {
+        let url = url::Url::parse(&format!("http://{host}/")).ok();
+        let bare = url.as_ref().filter(|url| {
+            url.path() == "/"
+                && url.username().is_empty()
+                && url.query().is_none()
+                && !host.contains(['/', '#', '\\'])
+                && *host == host.to_ascii_lowercase()
+        });
+        let loopback = match bare.and_then(url::Url::host) {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => {
+                mistakes.push(format!(
+                    "`{}` is no host: write it in small letters as in a source, such as \"registry.example\" or \
+                     \"127.0.0.1:5000\"",
+                    host.escape_debug()
+                ));
+                continue;
+            }
+        };
+        if registry.username.is_some() != registry.password.is_some() {
+            mistakes.push(format!("`{host}` needs username and password, or neither"));
+        }
+        if registry.plain_http && !loopback {
+            mistakes.push(format!(
+                "`{host}` is not this machine, so plain_http would show what is sent to everybody in between"
+            ));
+        }
+    }
+    for mistake in mistakes {
+        review.require(&["plugins.registries"], false, &mistake);
+    }
 }

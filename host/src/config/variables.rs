@@ -28,7 +28,15 @@ pub(super) const FILE: &str = "GATEHOUSE_CONFIG";
 pub(super) const PREFIX: &str = "GATEHOUSE__";
 
 /// Keys whose values are secrets: shown as set or not set, and kept from jobs.
-pub(super) const SECRET_KEYS: [&str; 3] = ["auth.api_keys", "auth.admin_key", "webhook.secret"];
+pub(super) const SECRET_KEYS: [&str; 4] = [
+    "auth.api_keys",
+    "auth.admin_key",
+    "webhook.secret",
+    "plugins.registries",
+];
+
+/// Keys whose values are tables with names of the operator's choice.
+pub(super) const TABLES: [&str; 1] = ["plugins.registries"];
 
 /// What programs need that configures nothing of ours.
 const BASICS: [&str; 7] = [

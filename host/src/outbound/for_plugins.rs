@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::{Forbidden, Outbound, Policy};
+use super::{Forbidden, MAX_SIGNED_URL, Outbound, Policy};
 use crate::config;
 use crate::plugin::{Failure, HttpClient, HttpRequest, HttpResponse};
 
@@ -21,6 +21,15 @@ impl ForPlugins {
     /// By `[outbound]`.
     pub fn new(settings: &config::Outbound) -> Result<Self, Forbidden> {
         Outbound::by(&without_plain_http(settings)).map(Self)
+    }
+
+    /// The same for what fetches plugins, which registries send to addresses of their storage's making.
+    pub fn for_sources(settings: &config::Outbound) -> Result<Self, Forbidden> {
+        let policy = Policy {
+            longest: MAX_SIGNED_URL,
+            ..Policy::by(&without_plain_http(settings))
+        };
+        Outbound::with(policy, Vec::new()).map(Self)
     }
 
     /// Whether anything could ever be sent there, as far as the URL tells.

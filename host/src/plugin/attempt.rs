@@ -1,15 +1,16 @@
 //! One reading of the manifest: a set where every plugin of it can be used, and what an operator is
 //! shown of each either way.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::load::{Loader, Pins};
-use super::loaded::{LoadedPlugin, failed_status};
+use super::load::{Loader, Pins, Taken};
+use super::loaded::failed_status;
 use super::manifest::{self, Entry, Manifest};
+use super::obtain::UNREACHABLE;
 use super::trial::Extent;
 use super::{PluginError, PluginSet};
 use crate::config;
@@ -28,7 +29,10 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Whether a server was away: later it may be there.
     pub(super) fn is_worth_another(&self) -> bool {
-        let away = |slot: &Slot| matches!(slot, Slot::Failed { code, .. } if *code == "plugin-source-unreachable");
+        let away = |slot: &Slot| match slot {
+            Slot::Loaded(Taken { away, .. }) => away.is_some(),
+            Slot::Failed { code, .. } => *code == UNREACHABLE,
+        };
         self.slots.iter().any(away)
     }
 }
@@ -36,7 +40,7 @@ impl Attempt {
 /// One plugin of the manifest.
 #[derive(Debug)]
 enum Slot {
-    Loaded(Arc<LoadedPlugin>),
+    Loaded(Taken),
     Failed {
         name: String,
         entry: Option<Box<Entry>>,
@@ -72,7 +76,7 @@ impl Candidate {
         for (name, entry) in entries {
             slots.push(match entry {
                 Ok(entry) => {
-                    files.extend(entry.source.file().map(Path::to_owned));
+                    files.extend(entry.source.files());
                     load_one(loader, entry, before).await
                 }
                 Err(error) => Slot::Failed {
@@ -112,7 +116,7 @@ impl Candidate {
 
 async fn load_one(loader: &Loader, entry: Entry, before: &[Arc<PluginSet>]) -> Slot {
     match loader.load_file(&entry, before).await {
-        Ok(plugin) => Slot::Loaded(plugin),
+        Ok(taken) => Slot::Loaded(taken),
         Err(error) => {
             let (code, message) = match error {
                 PluginError::Load { code, message, .. } => (code, message),
@@ -135,7 +139,7 @@ fn set_of(slots: &[Slot]) -> Result<PluginSet, String> {
     let mut mistakes = Vec::new();
     for slot in slots {
         match slot {
-            Slot::Loaded(plugin) => plugins.push(plugin.clone()),
+            Slot::Loaded(taken) => plugins.push(taken.plugin.clone()),
             Slot::Failed { name, message, .. } => {
                 mistakes.push(format!("plugin `{name}`: {message}"));
             }
@@ -165,7 +169,11 @@ impl Attempt {
                 .find(|line| line.get("name").is_some_and(|known| known == name));
             match (line, slot) {
                 (Some(line), slot) => slot.tell(line),
-                (None, Slot::Loaded(plugin)) => lines.push(plugin.status("loaded")),
+                (None, Slot::Loaded(taken)) => {
+                    let mut line = taken.plugin.status("loaded");
+                    slot.tell(&mut line);
+                    lines.push(line);
+                }
                 (
                     None,
                     Slot::Failed {
@@ -196,7 +204,7 @@ impl Attempt {
 impl Slot {
     fn name(&self) -> &str {
         match self {
-            Self::Loaded(plugin) => &plugin.pin.name,
+            Self::Loaded(taken) => &taken.plugin.pin.name,
             Self::Failed { name, .. } => name,
         }
     }
@@ -204,8 +212,12 @@ impl Slot {
     /// Adds to the line of an active plugin what the manifest asks for, where it is not what is active.
     fn tell(&self, line: &mut Map<String, Value>) {
         match self {
-            Self::Loaded(plugin) => {
+            Self::Loaded(Taken { plugin, away }) => {
                 line.insert("asked".to_owned(), json!(plugin.pin.digest));
+                if let Some(error) = away {
+                    line.insert("code".to_owned(), json!(error.code));
+                    line.insert("error".to_owned(), json!(error.message));
+                }
             }
             Self::Failed {
                 entry,

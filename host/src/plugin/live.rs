@@ -65,7 +65,7 @@ impl Plugins {
             settings: settings.clone(),
             outbound: outbound.clone(),
             loader: Loader::new(settings, data_dir, Arc::clone(&bucket))
-                .map(|loader| loader.fetching(outbound))
+                .map(|loader| loader.fetching(settings, outbound))
                 .map_err(|error| error.to_string()),
             history: History::new(bucket),
             active: RwLock::default(),

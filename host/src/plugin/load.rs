@@ -17,8 +17,9 @@ use super::live::same_of;
 use super::loaded::{LoadedPlugin, Pin};
 use super::manifest::Entry;
 use super::modes::Modes;
-use super::source::{self, Source};
-use super::{Grants, PluginError, PluginSet, StandingAction};
+use super::obtain::UNREACHABLE;
+use super::source::{self, Fetched, Source};
+use super::{Grants, PluginError, PluginSet, StandingAction, artifact_memory};
 use crate::bucket::{Bucket, BucketError, Durability, When};
 use crate::config;
 use crate::outbound::ForPlugins;
@@ -34,19 +35,28 @@ const MISTAKES: usize = 5;
 pub(super) struct Loader {
     engine: Engine,
     cache: Option<Cache>,
-    bucket: Arc<dyn Bucket>,
-    max_component_size: u64,
+    pub(super) bucket: Arc<dyn Bucket>,
+    pub(super) max_component_size: u64,
     /// By what sources are fetched; a job loads from the bucket only.
-    sources: Option<Sources>,
+    pub(super) sources: Option<Sources>,
     /// Whether what is loaded has tool calls to judge.
     judging: bool,
 }
 
 /// By what components are fetched from servers.
 #[derive(Debug)]
-struct Sources {
-    client: ForPlugins,
+pub(super) struct Sources {
+    pub(super) client: ForPlugins,
+    pub(super) registries: config::Registries,
     outbound: config::Outbound,
+}
+
+/// A plugin of a manifest, loaded.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) plugin: Arc<LoadedPlugin>,
+    /// Why it is what was loaded last, and not what its registry has now.
+    pub(super) away: Option<LoadError>,
 }
 
 /// A set as it is kept in the bucket.
@@ -91,7 +101,12 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-fn component_name(digest: &str) -> String {
+/// Lower-case hex SHA-256.
+pub(super) fn digest_of(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+pub(super) fn component_name(digest: &str) -> String {
     format!("plugins/components/{digest}.wasm")
 }
 
@@ -122,11 +137,16 @@ impl Loader {
     }
 
     /// The same, and by URL too.
-    pub(super) fn fetching(mut self, outbound: &config::Outbound) -> Self {
-        match ForPlugins::new(outbound) {
+    pub(super) fn fetching(
+        mut self,
+        settings: &config::Plugins,
+        outbound: &config::Outbound,
+    ) -> Self {
+        match ForPlugins::for_sources(outbound) {
             Ok(client) => {
                 self.sources = Some(Sources {
                     client,
+                    registries: settings.registries.clone(),
                     outbound: outbound.clone(),
                 });
             }
@@ -141,10 +161,11 @@ impl Loader {
         &self,
         entry: &Entry,
         before: &[Arc<PluginSet>],
-    ) -> Result<Arc<LoadedPlugin>, PluginError> {
+    ) -> Result<Taken, PluginError> {
         let failed = |error: LoadError| load_error(&entry.name, error);
-        let bytes = self.read(entry).await.map_err(failed)?;
-        let digest = hex::encode(Sha256::digest(&bytes));
+        let fetched = self.read(entry).await;
+        let fetched = fetched.map_err(|error| failed(asked_again(error)))?;
+        let digest = digest_of(&fetched.bytes);
         if entry
             .sha256
             .as_ref()
@@ -155,38 +176,35 @@ impl Loader {
                 format!("the component's SHA-256 is {digest}, not the one that the manifest pins"),
             )));
         }
-        let pin = Pin::new(entry, digest.clone());
-        if let Some(same) = same_of(before, &pin) {
-            return Ok(same.clone());
+        if let Some(about) = &fetched.about {
+            about.check(entry.world).map_err(failed)?;
         }
-        let plugin = self.check(pin, bytes.clone()).await?;
-        self.keep(&component_name(&digest), Bytes::from_owner(bytes))
-            .await?;
-        Ok(Arc::new(plugin))
+        let pin = Pin::new(entry, digest.clone());
+        let plugin = match same_of(before, &pin) {
+            Some(same) => same.clone(),
+            None => {
+                let bytes = fetched.bytes.clone();
+                let plugin = self.check(pin, bytes.clone()).await?;
+                self.keep(&component_name(&digest), Bytes::from_owner(bytes))
+                    .await?;
+                Arc::new(plugin)
+            }
+        };
+        if let Source::Registry(reference) = &entry.source {
+            artifact_memory::remember(&*self.bucket, reference, &fetched).await?;
+        }
+        Ok(Taken {
+            plugin,
+            away: fetched.away.map(asked_again),
+        })
     }
 
-    async fn read(&self, entry: &Entry) -> Result<Arc<[u8]>, LoadError> {
-        let path = match &entry.source {
-            Source::File(path) => path.clone(),
-            Source::Url(url) => return self.fetch(entry, url).await,
-        };
-        let limit = self.max_component_size;
-        let shown = path.display().to_string();
-        let read =
-            tokio::task::spawn_blocking(move || crate::wasm::read_bounded(&path, limit)).await;
-        match read {
-            Ok(Ok(Some(bytes))) => Ok(bytes.into()),
-            Ok(Ok(None)) => Err(LoadError::new(
-                "plugin-too-large",
-                format!(
-                    "`{shown}` is no file of at most {limit} bytes (plugins.max_component_size)"
-                ),
-            )),
-            Ok(Err(error)) => Err(LoadError::new(
-                "plugin-not-found",
-                format!("`{shown}` cannot be read: {error}"),
-            )),
-            Err(_) => Err(LoadError::new("plugin-not-found", "reading it broke off")),
+    pub(super) async fn read(&self, entry: &Entry) -> Result<Fetched, LoadError> {
+        match &entry.source {
+            Source::File(path) => self.of_path(path).await,
+            Source::Url(url) => self.fetch(entry, url).await.map(Fetched::from),
+            Source::Registry(reference) => self.of_registry(entry, reference).await,
+            Source::Bucket(digest) => self.of_bucket(digest).await,
         }
     }
 
@@ -198,7 +216,10 @@ impl Loader {
                 return Ok(object.data.as_ref().into());
             }
         }
-        let Some(Sources { client, outbound }) = &self.sources else {
+        let Some(Sources {
+            client, outbound, ..
+        }) = &self.sources
+        else {
             let message = "nothing is fetched from servers here";
             return Err(LoadError::new("plugin-source-unreachable", message));
         };
@@ -357,6 +378,14 @@ impl Loader {
             plugins.push(Arc::new(self.check(pin.clone(), bytes).await?));
         }
         Ok(plugins)
+    }
+}
+
+/// What a gateway does about a server that is away.
+fn asked_again(error: LoadError) -> LoadError {
+    match error.code {
+        UNREACHABLE => LoadError::new(error.code, format!("{}. It is asked again", error.message)),
+        _ => error,
     }
 }
 

@@ -135,7 +135,8 @@ pub(super) fn read(
         .map_err(|message| format!("the plugin manifest `{shown}`: {message}"))
 }
 
-fn parse(
+/// The same of a text, whose files are relative to `directory`.
+pub(super) fn parse(
     text: &str,
     directory: &Path,
     defaults: &config::Plugins,
@@ -171,7 +172,7 @@ fn parse(
 }
 
 /// `^[a-z0-9-]{1,64}$`
-fn valid_name(name: &str) -> bool {
+pub(super) fn valid_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !name.is_empty() && name.len() <= 64 && name.bytes().all(allowed)
 }
@@ -183,12 +184,14 @@ fn check(
     outbound: &config::Outbound,
 ) -> Result<Entry, LoadError> {
     let settings = json_table("settings", &entry.settings)?;
+    let (is_pinned, registries) = (entry.sha256.is_some(), &defaults.registries);
+    let source = Source::parse(&entry.source, directory, is_pinned, registries, outbound)?;
     Ok(Entry {
         standing: standing(&entry)?,
         needs_repository: of_actions(&entry, "needs_repository", entry.needs_repository)?,
         required: of_actions(&entry, "required", entry.required)?,
-        source: Source::parse(&entry.source, directory, entry.sha256.is_some(), outbound)?,
-        sha256: entry.sha256.as_deref().map(digest).transpose()?,
+        sha256: pinned(&entry, &source)?,
+        source,
         grants: grants(entry.world, &entry.grants, outbound)?,
         mode: mode(&entry)?,
         limits: limits(entry.world, &entry.limits, defaults)?,
@@ -204,13 +207,25 @@ pub(super) fn mistake(message: impl Into<String>) -> LoadError {
     LoadError::new("plugin-manifest", message)
 }
 
-fn digest(text: &str) -> Result<String, LoadError> {
+/// The digest that the component must have, where one is said.
+fn pinned(entry: &EntryText, source: &Source) -> Result<Option<String>, LoadError> {
+    let said = entry.sha256.as_deref().map(digest).transpose()?;
+    match (said, source) {
+        (Some(said), Source::Bucket(named)) if said != *named => Err(mistake(
+            "source names another digest than sha256: leave one of them out",
+        )),
+        (None, Source::Bucket(named)) => Ok(Some(named.clone())),
+        (said, _) => Ok(said),
+    }
+}
+
+pub(super) fn digest(text: &str) -> Result<String, LoadError> {
     let text = text.to_ascii_lowercase();
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         Ok(text)
     } else {
         Err(mistake(
-            "sha256 is not the 64 hex digits that `sha256sum` prints",
+            "sha256, or a source `bucket:`, is not the 64 hex digits that `sha256sum` prints",
         ))
     }
 }

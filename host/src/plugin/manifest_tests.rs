@@ -32,7 +32,7 @@ fn whole(text: &str) -> String {
 #[test]
 fn an_entry_says_everything_and_gets_the_defaults_where_it_does_not() {
     let entry = one("").unwrap();
-    assert_eq!(entry.source.file(), Some(Path::new("/etc/g/p.wasm")));
+    assert_eq!(entry.source, Source::File("/etc/g/p.wasm".into()));
     assert_eq!(
         (entry.mode, entry.on_error),
         (Enforcement::Enforce, OnError::Deny)
@@ -102,7 +102,8 @@ fn what_does_not_exist_is_refused_with_what_does() {
         assert!(message.contains("post-execution plugins"), "{message}");
     }
     for (source, pinned, expected) in [
-        ("oci://x/p", true, "no `oci://`"),
+        ("oci://x/p", true, "neither tag nor digest"),
+        ("bucket:x", false, "64 hex digits"),
         ("gs://b/p", true, "no `gs://`"),
         ("https://x.example/p.wasm", false, "`sha256` has to say"),
         ("http://x.example/p.wasm", true, "can never be fetched"),
@@ -113,7 +114,13 @@ fn what_does_not_exist_is_refused_with_what_does() {
         ),
         ("", false, "empty"),
     ] {
-        let read = Source::parse(source, Path::new(""), pinned, &test_outbound());
+        let read = Source::parse(
+            source,
+            Path::new(""),
+            pinned,
+            &defaults().registries,
+            &test_outbound(),
+        );
         let message = read.unwrap_err().message;
         assert!(message.contains(expected), "{source}: {message}");
     }
@@ -157,5 +164,23 @@ fn a_missing_or_empty_manifest_says_what_to_do_and_a_comment_is_one() {
             .unwrap()
             .entries
             .is_empty()
+    );
+}
+
+#[test]
+fn a_digest_is_said_once() {
+    let (one, two) = ("0".repeat(64), "1".repeat(64));
+    let of = |more: &str| {
+        let text = format!(
+            "[[plugin]]\nname = \"p\"\nworld = \"validator\"\nsource = \"bucket:{one}\"\n{more}"
+        );
+        let mut manifest = parse(&text, Path::new(""), &defaults(), &test_outbound()).unwrap();
+        manifest.entries.remove(0).1
+    };
+    assert_eq!(of("").unwrap().sha256, Some(one.clone()));
+    assert!(of(&format!("sha256 = \"{one}\"")).is_ok());
+    assert_eq!(
+        of(&format!("sha256 = \"{two}\"")).unwrap_err().code,
+        "plugin-manifest"
     );
 }

@@ -1,9 +1,10 @@
 //! Plugins as the rest of the gateway sees them: the manifest, one immutable [`PluginSet`], what a
 //! call decided, and the log of decisions.
 //!
-//! `manifest` reads what the operator wrote, `source` says where components are, `load` makes
+//! `manifest` reads what the operator wrote, `source` says where components are, `obtain` has them from there,
+//! from `registry/` by what `artifact_memory` knows of it; `about` is what their authors say. `load` makes
 //! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket, `set` asks them, `answer`
-//! says what their answers mean. `live` holds what is active and changes it, `operate` is what operators
+//! says what their answers mean. `shipping` takes a plugin out of a source, into a registry or a manifest. `live` holds what is active and changes it, `operate` is what operators
 //! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest; `watch` notices
 //! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
 //! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
@@ -13,7 +14,9 @@
 //! and carried by `outbound/`, what they push by `git/`. A task is pinned to one revision of
 //! the set; the job loads that revision from the bucket by digest.
 
+mod about;
 mod answer;
+mod artifact_memory;
 mod artifacts;
 mod attempt;
 mod change;
@@ -36,10 +39,13 @@ mod manifest;
 mod memory_bucket;
 mod modes;
 mod notes;
+mod obtain;
 mod operate;
 mod path;
+mod registry;
 mod search;
 mod set;
+mod shipping;
 mod source;
 mod trial;
 mod verdict;
@@ -55,6 +61,7 @@ use std::path::Path;
 use crate::config;
 use crate::wasm::EngineError;
 
+pub use about::About;
 pub use artifacts::{Artifacts, Stored};
 pub use change::{Asked, ChangeError, Changed};
 pub use compare::{Answers, Question, Said, answers};
@@ -74,6 +81,7 @@ pub use modes::{Enforcement, ModeFor};
 pub use notes::{Notes, TaskState};
 pub use operate::NewMode;
 pub use set::PluginSet;
+pub use shipping::{Parcel, Published, Shipping};
 pub use trial::{Active, Extent, Pinned, TrialChange};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
@@ -124,6 +132,7 @@ fn test_settings(manifest: &Path) -> config::Plugins {
         keep_inputs: false,
         max_inputs: 1 << 20,
         inputs_expire: std::time::Duration::from_secs(3600),
+        registries: std::collections::BTreeMap::new(),
     }
 }
 

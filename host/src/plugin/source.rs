@@ -1,15 +1,19 @@
-//! Where a component comes from: a file beside the manifest, or a server by HTTPS.
+//! Where a component comes from: a file or a directory beside the manifest, a server by HTTPS, an OCI
+//! registry, or the bucket.
 //!
 //! What comes from a server is pinned by its SHA-256, so it does not matter which server it was, how often
 //! it redirected, or whether it is still there: what the bucket has under that digest is not fetched again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
+use super::about::{self, About};
 use super::http::{HttpClient, HttpRequest};
-use super::manifest::mistake;
+use super::manifest::{digest, mistake};
+use super::registry::{self, Reference};
 use crate::config;
 use crate::outbound::ForPlugins;
 use crate::wasm::LoadError;
@@ -23,11 +27,57 @@ const HEADERS: u64 = 64 << 10;
 /// Bytes of a URL in a manifest.
 const LONGEST: usize = 2048;
 
+/// Begins a source that is in the bucket.
+const BUCKET: &str = "bucket:";
+
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
+    /// A component, or a directory with one.
     File(PathBuf),
     Url(Url),
+    Registry(Box<Reference>),
+    /// What the bucket has by this digest.
+    Bucket(String),
+}
+
+/// What a source gave.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    pub(super) bytes: Arc<[u8]>,
+    /// Not verified.
+    pub(super) signatures: Vec<Signed>,
+    /// `sha256:…`, which signatures of an artifact are about.
+    pub(super) manifest_digest: Option<String>,
+    /// In directories and artifacts.
+    pub(super) about: Option<About>,
+    /// Why this is what was loaded last, and not what a registry has now.
+    pub(super) away: Option<LoadError>,
+}
+
+/// A signature as cosign keeps it beside an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Signed {
+    /// What was signed.
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+}
+
+impl From<Arc<[u8]>> for Fetched {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self {
+            bytes,
+            signatures: Vec::new(),
+            manifest_digest: None,
+            about: None,
+            away: None,
+        }
+    }
+}
+
+/// What a source leads to is no plugin as it lies.
+pub(super) fn layout_error(message: impl Into<String>) -> LoadError {
+    LoadError::new("plugin-layout", message)
 }
 
 impl Source {
@@ -36,11 +86,20 @@ impl Source {
         text: &str,
         directory: &Path,
         pinned: bool,
+        registries: &config::Registries,
         outbound: &config::Outbound,
     ) -> Result<Self, LoadError> {
+        if let Some(hex) = text.strip_prefix(BUCKET) {
+            return Ok(Self::Bucket(digest(hex)?));
+        }
+        if text.starts_with(registry::SCHEME) {
+            let reference = Reference::parse(text, registries, outbound)?;
+            return Ok(Self::Registry(Box::new(reference)));
+        }
         if text.is_empty() {
             return Err(mistake(
-                "source is empty: name the component's file, relative to the manifest, or its https:// URL",
+                "source is empty: name the component's file or directory, relative to the manifest, or its \
+                 https:// or oci:// URL",
             ));
         }
         let Some((scheme, _)) = text.split_once("://") else {
@@ -48,8 +107,8 @@ impl Source {
         };
         if !matches!(scheme, "https" | "http") || text.len() > LONGEST {
             return Err(mistake(format!(
-                "source: this version takes a path, which is relative to the manifest, or an https:// URL \
-                 of at most {LONGEST} bytes, and no `{scheme}://`"
+                "source: this version takes a path, which is relative to the manifest, an https:// URL of at \
+                 most {LONGEST} bytes, oci://HOST/REPOSITORY:TAG or bucket:SHA256, and no `{scheme}://`"
             )));
         }
         let url = Url::parse(text).map_err(|_| mistake("source is no URL"))?;
@@ -66,12 +125,21 @@ impl Source {
         Ok(Self::Url(url))
     }
 
-    /// The file, where it is one.
-    pub(super) fn file(&self) -> Option<&Path> {
-        match self {
-            Self::File(path) => Some(path),
-            Self::Url(_) => None,
+    /// The files that it is made of, to be looked at for changes.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let Self::File(path) = self else {
+            return Vec::new();
+        };
+        let mut files = vec![path.clone()];
+        if path.is_dir() {
+            files.push(path.join(about::FILE));
+            files.extend(
+                about::of_directory(path)
+                    .ok()
+                    .map(|(_, component)| component),
+            );
         }
+        files
     }
 }
 
@@ -87,7 +155,7 @@ pub(super) async fn fetch(
     let away = |why: String| {
         LoadError::new(
             "plugin-source-unreachable",
-            format!("`{host}` does not give the component: {why}. It is asked again"),
+            format!("`{host}` does not give the component: {why}"),
         )
     };
     // To ask again would be of no use.

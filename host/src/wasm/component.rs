@@ -66,7 +66,7 @@ impl World {
 }
 
 /// Why a component cannot be used. The message tells the operator what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct LoadError {
     /// Stable, e.g. `plugin-not-a-component`.

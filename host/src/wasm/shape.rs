@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::component::{LoadError, compiled};
-use super::contract::interface;
+use super::contract::{built_against, interface};
 use super::{Cache, Engine, World};
 
 /// Imports and exports of a component, by their full names.
@@ -13,6 +13,8 @@ pub struct Shape {
     pub imports: Vec<String>,
     /// In the component's order.
     pub exports: Vec<String>,
+    /// The newest contract that it names, e.g. `gatehouse:plugin@0.1.0`.
+    pub contract: Option<String>,
 }
 
 impl Shape {
@@ -34,6 +36,8 @@ impl Shape {
                 .exports(engine.inner())
                 .map(|(name, _)| names(name))
                 .collect(),
+            contract: built_against(&component, engine.inner())
+                .map(|version| format!("gatehouse:plugin@{version}")),
         })
     }
 

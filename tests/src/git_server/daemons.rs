@@ -87,7 +87,7 @@ pub(super) fn certificates(root: &Path) {
 
 /// A port for a server that must be told one. Below those that the system gives to whoever asks for any,
 /// so that no other test is given it before the server has taken it; each is handed out once.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(101);
     for _ in 0..PORTS {

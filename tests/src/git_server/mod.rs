@@ -3,7 +3,7 @@
 //! Both serve the bare repositories of one directory, and files of Git LFS beside them. The key, the token
 //! and the ticket that let callers in are canaries: nothing that Gatehouse produces may hold them.
 
-mod daemons;
+pub(crate) mod daemons;
 pub mod lfs;
 
 use std::fs;

@@ -38,9 +38,9 @@ const NOWHERE: &str = "http:https://host.invalid";
 /// A place to try components at.
 #[derive(Debug)]
 pub struct Workbench {
-    loader: Loader,
-    defaults: config::Plugins,
-    bucket: Arc<DirectoryBucket>,
+    pub(super) loader: Loader,
+    pub(super) defaults: config::Plugins,
+    pub(super) bucket: Arc<DirectoryBucket>,
     /// Where kept files go; gone with the bench.
     scratch: TempDir,
 }
@@ -153,15 +153,21 @@ impl Workbench {
     }
 
     fn pin(&self, terms: &TrialTerms, bytes: &[u8]) -> Result<Pin, PluginError> {
+        let entry = self.entry(terms, Source::File("trial.wasm".into()))?;
+        Ok(Pin::new(&entry, hex::encode(Sha256::digest(bytes))))
+    }
+
+    /// As a manifest would have it.
+    pub(super) fn entry(&self, terms: &TrialTerms, source: Source) -> Result<Entry, PluginError> {
         let wrong = |error: LoadError| super::load::load_error(&terms.name, error);
         let words = |message: String| wrong(LoadError::new("plugin-manifest", message));
         let text = serde_json::to_value(&terms.limits).unwrap_or_default();
         let text: LimitsText =
             serde_json::from_value(text).map_err(|error| words(format!("limits: {error}")))?;
-        let entry = Entry {
+        Ok(Entry {
             name: terms.name.clone(),
             world: terms.world,
-            source: Source::File("trial.wasm".into()),
+            source,
             sha256: None,
             settings: terms.settings.clone(),
             grants: Grants::parse(&terms.grants).map_err(words)?,
@@ -172,8 +178,7 @@ impl Workbench {
             standing: None,
             needs_repository: false,
             required: false,
-        };
-        Ok(Pin::new(&entry, hex::encode(Sha256::digest(bytes))))
+        })
     }
 
     /// Asks a component once.

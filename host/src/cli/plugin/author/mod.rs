@@ -22,6 +22,7 @@ use clap::Subcommand;
 
 use crate::config::Sources;
 use subject::Subject;
+pub(super) use subject::{cache, coded, limit, told};
 use templates::{Language, TargetWorld};
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::templates::{CONTRACT, Language, TargetWorld, files};
+use super::templates::{self, CONTRACT, Language, TargetWorld, files};
 use crate::wasm::World;
 
 pub(super) fn run(
@@ -34,6 +34,7 @@ pub(super) fn run(
         };
         text.replace("{{name}}", &name)
             .replace("{{world}}", world.as_str())
+            .replace("{{contract}}", templates::contract())
             .replace("{{language}}", language.name())
             .replace("{{source}}", language.source())
             .replace("{{case}}", case)

@@ -138,12 +138,12 @@ pub(super) async fn open(
 }
 
 /// A refusal with the code whose page says more.
-pub(super) fn coded(error: LoadError) -> anyhow::Error {
+pub(in crate::cli::plugin) fn coded(error: LoadError) -> anyhow::Error {
     anyhow::anyhow!("{} ({})", error.message, error.code)
 }
 
 /// The same of a loader that names the plugin.
-pub(super) fn told(error: PluginError) -> anyhow::Error {
+pub(in crate::cli::plugin) fn told(error: PluginError) -> anyhow::Error {
     match error {
         PluginError::Load { code, message, .. } => anyhow::anyhow!("{message} ({code})"),
         other => other.into(),
@@ -151,7 +151,7 @@ pub(super) fn told(error: PluginError) -> anyhow::Error {
 }
 
 /// Where compiled components are kept between commands: an interpreter takes seconds to compile.
-fn cache(sources: &Sources) -> PathBuf {
+pub(in crate::cli::plugin) fn cache(sources: &Sources) -> PathBuf {
     let place = |name: &str| {
         let value = sources
             .environment
@@ -179,7 +179,7 @@ fn settings(text: &str) -> anyhow::Result<Map<String, Value>> {
     serde_json::from_str(&text).context("--settings: expected a JSON object")
 }
 
-fn limit(text: &str) -> Result<(String, String), String> {
+pub(in crate::cli::plugin) fn limit(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key @ ("memory" | "time" | "output"), value)) => {
             Ok((key.to_owned(), value.to_owned()))

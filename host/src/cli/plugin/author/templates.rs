@@ -7,6 +7,12 @@ use crate::wasm::World;
 /// The contract, as this version of the gateway has it.
 const WIT: &str = include_str!("../../../../../wit/gatehouse.wit");
 
+/// Name and version of the contract, e.g. `gatehouse:plugin@0.1.0`.
+pub(super) fn contract() -> &'static str {
+    let mut lines = WIT.lines().filter_map(|line| line.strip_prefix("package "));
+    lines.next().unwrap_or_default().trim_end_matches(';')
+}
+
 /// Where a project has it.
 pub(super) const CONTRACT: &str = "wit/gatehouse.wit";
 
@@ -91,6 +97,7 @@ pub(super) fn files(language: Language, world: World) -> Vec<Template> {
         contract,
         template!("README.md", "README.md"),
         template!(".gitignore", "gitignore"),
+        template!("plugin.toml", "plugin.toml"),
         source(language, world),
     ];
     files.extend(project(language));
