@@ -115,10 +115,7 @@ impl Bench {
                 .flatten();
             match allowed.any(|rule| rule.as_str() == Some(call.tool.as_str())) {
                 true => Verdict::Allow(None),
-                false => Verdict::Deny {
-                    plugin: "native".into(),
-                    reason: "not in allowedTools".into(),
-                },
+                false => Verdict::Deny("not in allowedTools".into()),
             }
         });
         let (_, call) = &self.calls[0];

@@ -2,8 +2,9 @@
 //! call decided, and the log of decisions.
 //!
 //! `manifest` reads what the operator wrote, `source` says where components are, `load` makes
-//! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket, `set` asks them, `answer`
-//! says what their answers mean. `live` holds what is active and changes it, `operate` is what operators
+//! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket. A `set` of them is asked in
+//! `validate`, `decide` and `action`; `answer` says what their answers mean, `group` what follows from those of
+//! plugins that judge together, by an `expression`. `live` holds what is active and changes it, `operate` is what operators
 //! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest; `watch` notices
 //! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
 //! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
@@ -13,16 +14,20 @@
 //! and carried by `outbound/`, what they push by `git/`. A task is pinned to one revision of
 //! the set; the job loads that revision from the bucket by digest.
 
+mod action;
 mod answer;
 mod artifacts;
 mod attempt;
 mod change;
 mod compare;
 mod counters;
+mod decide;
 mod decision;
+mod expression;
 mod failure;
 mod git;
 mod grants;
+mod group;
 mod history;
 mod http;
 mod input;
@@ -42,6 +47,7 @@ mod search;
 mod set;
 mod source;
 mod trial;
+mod validate;
 mod verdict;
 mod view;
 mod watch;
@@ -77,7 +83,7 @@ pub use set::PluginSet;
 pub use trial::{Active, Extent, Pinned, TrialChange};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
-    ToApprove, Validation, Verdict,
+    ToApprove, Validated, Validation, Verdict,
 };
 pub use view::{OutcomeView, RealPath, TaskView, ToolCall};
 pub use workbench::{CaseInput, Told, Trial, TrialTerms, Workbench};
@@ -96,6 +102,14 @@ pub enum PluginError {
         plugin: String,
         /// Stable, e.g. `plugin-not-a-component`.
         code: &'static str,
+        /// What is wrong and how to mend it.
+        message: String,
+    },
+    /// A group of the set cannot be used.
+    #[error("group `{group}`: {message}")]
+    Group {
+        /// Its name in the manifest.
+        group: String,
         /// What is wrong and how to mend it.
         message: String,
     },
