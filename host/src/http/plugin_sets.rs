@@ -42,7 +42,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/plugins/components/{digest}", get(component))
 }
 
-/// `{"plugins": […]}`, as it is kept: whose SHA-256 begins with the revision.
+/// `{"plugins": […], "groups"?: […]}`, as it is kept: whose SHA-256 begins with the revision.
 async fn set(
     State(app): State<Arc<App>>,
     _operator: Operator,

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::answer::{self, Fault, Judgement};
-use super::group::{Ballot, Group, Outcome, Vote};
+use super::ballot::{Ballot, Outcome, Vote};
+use super::group::Group;
 use super::loaded::LoadedPlugin;
 use super::manifest::OnError;
 use super::modes::Enforcement;

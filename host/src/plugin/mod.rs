@@ -3,8 +3,8 @@
 //!
 //! `manifest` reads what the operator wrote, `source` says where components are, `load` makes
 //! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket. A `set` of them is asked in
-//! `validate`, `decide` and `action`; `answer` says what their answers mean, `group` what follows from those of
-//! plugins that judge together, by an `expression`. `live` holds what is active and changes it, `operate` is what operators
+//! `validate`, `decide` and `action`; `answer` says what their answers mean, a `group` judges together, by an
+//! `expression` and its members' `ballot`. `live` holds what is active and changes it, `operate` is what operators
 //! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest; `watch` notices
 //! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
 //! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
@@ -18,6 +18,7 @@ mod action;
 mod answer;
 mod artifacts;
 mod attempt;
+mod ballot;
 mod change;
 mod compare;
 mod counters;

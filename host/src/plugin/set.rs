@@ -8,7 +8,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::group::{self, Group, Tally};
+use super::ballot::Tally;
+use super::group::{self, Group};
 use super::load::{Loader, Pins};
 use super::loaded::LoadedPlugin;
 use super::modes::Enforcement;

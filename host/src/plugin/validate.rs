@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::answer::{self, Fault, bounded};
-use super::group::{Ballot, Group, Outcome, Tally, Vote};
+use super::ballot::{Ballot, Outcome, Tally, Vote};
+use super::group::Group;
 use super::loaded::LoadedPlugin;
 use super::manifest::OnError;
 use super::modes::Enforcement;
