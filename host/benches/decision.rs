@@ -114,10 +114,7 @@ impl Bench {
     /// The rule of `same-rule` in Rust.
     fn native(&self, criterion: &mut Criterion) {
         type Policy = Box<dyn Fn(&ToolCall) -> Verdict>;
-        let denied = |reason: &str| Verdict::Deny {
-            plugin: "native".into(),
-            reason: reason.into(),
-        };
+        let denied = |reason: &str| Verdict::Deny(reason.into());
         let policy: Policy = Box::new(move |call| {
             if !["Write", "Read", "Bash"].contains(&call.tool.as_str()) {
                 return denied("not allowed");

@@ -19,6 +19,7 @@ mod files;
 mod first_task;
 mod gate;
 mod git_action;
+mod groups;
 mod health;
 mod hostile_repositories;
 mod lfs;

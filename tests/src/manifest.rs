@@ -73,6 +73,12 @@ impl Manifest {
         self
     }
 
+    /// Any TOML after what is there.
+    pub fn text_of(mut self, text: &str) -> Self {
+        self.0.push_str(text);
+        self
+    }
+
     /// As TOML.
     pub fn text(&self) -> &str {
         &self.0

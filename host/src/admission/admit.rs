@@ -281,22 +281,24 @@ impl Admission {
                 caller,
                 request: &draft.value,
             };
-            let Some((validation, decision)) = plugins.validate(n, candidate).await else {
+            let Some(validated) = plugins.validate(n, candidate).await else {
                 continue;
             };
-            let plugin = decision.plugin.clone();
-            let refused = match validation {
-                Validation::Reject(rejection) => Some(rejected(rejection, &decision)),
+            let decision = &validated.decision;
+            let refused = match validated.validation.clone() {
+                Validation::Reject(rejection) => Some(rejected(rejection, decision)),
                 Validation::Accept => None,
-                Validation::Amend(patch) => match self.amend(draft.clone(), &patch, &plugin) {
-                    Ok(amended) => {
-                        draft = amended;
-                        None
+                Validation::Amend(patch) => {
+                    match self.amend(draft.clone(), &patch, &decision.plugin) {
+                        Ok(amended) => {
+                            draft = amended;
+                            None
+                        }
+                        Err(refusal) => Some(refusal),
                     }
-                    Err(refusal) => Some(refusal),
-                },
+                }
             };
-            decisions.push(decision);
+            decisions.extend(validated.decisions());
             if let Some(refusal) = refused {
                 return Err(refusal);
             }
@@ -362,7 +364,12 @@ fn rejected(rejection: Rejection, decision: &Decision) -> Refusal {
     } else {
         "rejected-by-policy".to_owned()
     };
-    tracing::info!(plugin = %decision.plugin, code, fault = decision.fault, "a validator refused a request");
+    tracing::info!(
+        plugin = decision.by(),
+        code,
+        fault = decision.fault,
+        "a validator refused a request"
+    );
     Refusal {
         // A plugin that could not answer says nothing about the request.
         status: if decision.fault.is_some() { 503 } else { 403 },

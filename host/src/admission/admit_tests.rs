@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{Sources, load};
-use crate::plugin::{Action, ActionWhen, StandingAction};
+use crate::plugin::{Action, ActionWhen, StandingAction, Validated};
 
 /// A set of validators that answer by script, and one action, `upload-files`.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Policies for Scripted {
         self.answers.len()
     }
 
-    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<(Validation, Decision)> {
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<Validated> {
         self.seen
             .lock()
             .unwrap()
@@ -44,6 +44,8 @@ impl Policies for Scripted {
             at: Timestamp::now(),
             stage: "validation".into(),
             plugin: format!("validator-{n}"),
+            group: None,
+            causes: Vec::new(),
             digest: "d".into(),
             revision: "r1".into(),
             mode: "enforce".into(),
@@ -60,7 +62,11 @@ impl Policies for Scripted {
             memory: 0,
             shadow: false,
         };
-        Some((self.answers[n].clone(), decision))
+        Some(Validated {
+            validation: self.answers[n].clone(),
+            decision,
+            members: Vec::new(),
+        })
     }
 
     fn actions(&self) -> Vec<Action> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::plugin::{Action, Decision, OptionsRefused, PluginSet, TaskView, Validation};
+use crate::plugin::{Action, OptionsRefused, PluginSet, TaskView, Validated};
 use crate::task::{Mode, TaskId};
 
 /// A request on its way through the validators.
@@ -25,7 +25,7 @@ pub(super) trait Policies: Sync {
     fn revision(&self) -> &str;
     fn validators(&self) -> usize;
     /// None where the validator is off for this task.
-    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<(Validation, Decision)>;
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<Validated>;
     fn actions(&self) -> Vec<Action>;
     async fn check_options(&self, plugin: &str, options: &Value) -> Result<(), OptionsRefused>;
 }
@@ -40,7 +40,7 @@ impl Policies for PluginSet {
         self.validators()
     }
 
-    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<(Validation, Decision)> {
+    async fn validate(&self, n: usize, candidate: Candidate<'_>) -> Option<Validated> {
         let Candidate {
             id,
             mode,

@@ -43,9 +43,9 @@ enum Whose {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// The plugins, what each did, and what keeps one from loading
+    /// The plugins and groups, what each did, and what keeps one from loading
     List,
-    /// All that is known of one plugin
+    /// All that is known of one plugin or group
     Show {
         /// Its name in the manifest
         name: String,
@@ -65,7 +65,7 @@ enum Verb {
         #[command(flatten)]
         seen: IfActive,
     },
-    /// Whether a plugin's word counts
+    /// Whether the word of a plugin or a group counts
     Mode {
         /// Its name in the manifest
         name: String,

@@ -1,4 +1,4 @@
-//! `GET /tasks/{id}/decisions`: what each plugin said, one line of JSON each.
+//! `GET /tasks/{id}/decisions`: what each plugin and group said, one line of JSON each.
 
 use std::sync::Arc;
 

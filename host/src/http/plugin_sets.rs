@@ -42,7 +42,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/plugins/components/{digest}", get(component))
 }
 
-/// `{"plugins": […]}`, as it is kept: whose SHA-256 begins with the revision.
+/// `{"plugins": […], "groups"?: […]}`, as it is kept: whose SHA-256 begins with the revision.
 async fn set(
     State(app): State<Arc<App>>,
     _operator: Operator,
@@ -95,7 +95,7 @@ async fn diff(
     if most == 0 || most > MOST_TASKS {
         return Err(invalid());
     }
-    let plugins = app.plugins.set_difference(&from, &to).await?;
+    let (plugins, groups) = app.plugins.set_difference(&from, &to).await?;
     let mut seen = Seen::default();
     for ids in newest(&app, most).await? {
         let bucket = app.tasks.bucket();
@@ -111,6 +111,7 @@ async fn diff(
         "from": from,
         "to": to,
         "plugins": plugins,
+        "groups": groups,
         "decisions": seen.to_json(&from, &to),
     })))
 }

@@ -140,9 +140,9 @@ impl Policy {
         approvals: &Approvals,
     ) -> GateAnswer {
         let (id, tool) = (asked.call.id.clone(), asked.call.tool.clone());
-        let plugin = asked.plugins.first().cloned().unwrap_or_default();
+        let first = asked.plugins.first().cloned().unwrap_or_default();
         let mut persons = decisions.clone();
-        persons.retain(|one| one.plugin == plugin);
+        persons.retain(|one| one.by() == first);
         self.keep(Answered {
             id: id.clone(),
             tool: tool.clone(),
@@ -185,23 +185,17 @@ impl Policy {
                 match again.verdict {
                     Verdict::Abstain | Verdict::Allow(None) => Verdict::Allow(Some(input)),
                     Verdict::Ask(asked) => Verdict::Allow(Some(asked.call.input)),
-                    decided @ (Verdict::Allow(Some(_)) | Verdict::Deny { .. }) => decided,
+                    decided @ (Verdict::Allow(Some(_)) | Verdict::Deny(_)) => decided,
                 }
             }
-            (ApprovalState::Denied, _) => Verdict::Deny {
-                plugin,
-                reason: match reason {
-                    Some(reason) => format!("A person denied this call: {reason}"),
-                    None => "A person denied this call.".to_owned(),
-                },
-            },
-            (ApprovalState::Expired | ApprovalState::Pending, _) => Verdict::Deny {
-                plugin,
-                reason: format!(
-                    "A person would have had to allow this call. {}",
-                    reason.unwrap_or_default()
-                ),
-            },
+            (ApprovalState::Denied, _) => Verdict::Deny(match reason {
+                Some(reason) => format!("A person denied this call: {reason}"),
+                None => "A person denied this call.".to_owned(),
+            }),
+            (ApprovalState::Expired | ApprovalState::Pending, _) => Verdict::Deny(format!(
+                "A person would have had to allow this call. {}",
+                reason.unwrap_or_default()
+            )),
         };
         self.answer(id, tool, verdict, persons, None).await
     }
@@ -218,10 +212,9 @@ impl Policy {
             Verdict::Abstain => ("abstain", None, GateAnswer::NoOpinion),
             Verdict::Allow(None) => ("allow", None, GateAnswer::Allow(None)),
             Verdict::Allow(input) => ("rewrite", None, GateAnswer::Allow(input)),
-            Verdict::Deny { plugin, reason } => {
+            Verdict::Deny(reason) => {
                 self.denied.fetch_add(1, Ordering::Relaxed);
-                let denial = Some((plugin, reason.clone()));
-                ("deny", denial, GateAnswer::Deny(reason))
+                ("deny", Some(reason.clone()), GateAnswer::Deny(reason))
             }
             // A person is asked by `consult`, and by nobody else.
             Verdict::Ask(asked) => {
@@ -271,8 +264,8 @@ pub(super) struct Answered {
     /// As the agent made it, where it is kept or asked about again.
     call: Option<ToolCall>,
     verdict: &'static str,
-    /// By which plugin, and why.
-    denial: Option<(String, String)>,
+    /// Why, where it is one.
+    denial: Option<String>,
     decisions: Vec<Decision>,
 }
 
@@ -358,21 +351,19 @@ impl Recorder {
         redact(&mut decisions, self.log.redactor());
         self.decisions.add(&decisions);
         let micros: u64 = decisions.iter().map(|decision| decision.micros).sum();
-        let (plugin, reason) = match denial {
-            Some((plugin, reason)) => (Some(plugin), Some(reason)),
-            None => {
-                let mut last = decisions.iter().rev();
-                let decided = last.find(|one| one.enforced && one.verdict == verdict);
-                let plugin = decided.filter(|_| verdict != "abstain");
-                (plugin.map(|decision| decision.plugin.clone()), None)
-            }
-        };
-        self.log
-            .say(json!({
-                "event": "decision", "call": id, "tool": tool, "verdict": verdict,
-                "plugin": plugin, "reason": reason, "micros": micros,
-            }))
-            .await;
+        let mut last = decisions.iter().rev();
+        let decided = last.find(|one| one.enforced && one.verdict == verdict);
+        let decided = decided.filter(|_| verdict != "abstain");
+        let plugin = decided.map(|one| &one.plugin).filter(|it| !it.is_empty());
+        let mut event = json!({
+            "event": "decision", "call": id, "tool": tool, "verdict": verdict,
+            "plugin": plugin, "reason": denial, "micros": micros,
+        });
+        let group = decided.and_then(|one| one.group.as_ref());
+        if let (Some(group), Some(event)) = (group, event.as_object_mut()) {
+            event.insert("group".to_owned(), json!(group));
+        }
+        self.log.say(event).await;
         if let Some(call) = call {
             self.after(call).await;
         }

@@ -9,7 +9,7 @@ use crate::redact::Redactor;
 use crate::wasm::{Answer, Call, CallOutcome, Opinion, Refusal};
 
 /// Bytes of a plugin's words that go further than the plugin.
-const WORDS: usize = 4096;
+pub(super) const WORDS: usize = 4096;
 /// Bytes of a field's name.
 const FIELD: usize = 256;
 
@@ -23,6 +23,11 @@ pub(super) struct Fault {
 }
 
 impl Fault {
+    /// Members of a group judge the same thing, in no order: what one changes would hold for some of them only.
+    pub(super) fn changing_in_a_group() -> Self {
+        Self::new("error", "a member of a group judges and changes nothing")
+    }
+
     fn new(kind: &'static str, words: &str) -> Self {
         Self {
             kind,
@@ -144,7 +149,7 @@ fn object(text: &str, what: &str) -> Result<Value, Fault> {
         .ok_or_else(|| Fault::new("error", &format!("{what} is no JSON object")))
 }
 
-fn bounded(words: &str, limit: usize) -> String {
+pub(super) fn bounded(words: &str, limit: usize) -> String {
     words
         .get(..words.floor_char_boundary(limit))
         .unwrap_or(words)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::group::{Group, GroupPin};
 use super::load::{Loader, Pins, Taken};
 use super::loaded::failed_status;
 use super::manifest::{self, Entry, Manifest};
@@ -14,11 +15,13 @@ use super::obtain::UNREACHABLE;
 use super::trial::Extent;
 use super::{PluginError, PluginSet};
 use crate::config;
+use crate::wasm::LoadError;
 
 /// What became of loading the manifest.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     slots: Vec<Slot>,
+    groups: Groups,
     /// Why its set is not active.
     pub(super) error: Option<String>,
     at: Option<Timestamp>,
@@ -36,6 +39,9 @@ impl Attempt {
         self.slots.iter().any(away)
     }
 }
+
+/// What the manifest says of each group, and what can be used of that.
+type Groups = Vec<(GroupPin, Result<Arc<Group>, LoadError>)>;
 
 /// One plugin of the manifest.
 #[derive(Debug)]
@@ -67,11 +73,14 @@ impl Candidate {
         before: &[Arc<PluginSet>],
     ) -> Self {
         let mut files = vec![settings.manifest.clone()];
-        let Manifest { trial, entries } =
-            match manifest::read(&settings.manifest, settings, outbound) {
-                Ok(manifest) => manifest,
-                Err(error) => return Self::new(Vec::new(), files, Err(error)),
-            };
+        let Manifest {
+            trial,
+            entries,
+            groups,
+        } = match manifest::read(&settings.manifest, settings, outbound) {
+            Ok(manifest) => manifest,
+            Err(error) => return Self::new(Vec::new(), Vec::new(), files, Err(error)),
+        };
         let mut slots = Vec::new();
         for (name, entry) in entries {
             slots.push(match entry {
@@ -87,21 +96,31 @@ impl Candidate {
                 },
             });
         }
-        let set = set_of(&slots);
+        let as_before = |(pin, group): (_, Result<Arc<Group>, _>)| {
+            (pin, group.map(|group| group.or_as_before(before)))
+        };
+        let groups: Groups = groups.into_iter().map(as_before).collect();
+        let set = set_of(&slots, &groups);
         Self {
             trial,
-            ..Self::new(slots, files, set)
+            ..Self::new(slots, groups, files, set)
         }
     }
 
     /// Nothing can be loaded at all.
     pub(super) fn failed(error: String) -> Self {
-        Self::new(Vec::new(), Vec::new(), Err(error))
+        Self::new(Vec::new(), Vec::new(), Vec::new(), Err(error))
     }
 
-    fn new(slots: Vec<Slot>, files: Vec<PathBuf>, set: Result<PluginSet, String>) -> Self {
+    fn new(
+        slots: Vec<Slot>,
+        groups: Groups,
+        files: Vec<PathBuf>,
+        set: Result<PluginSet, String>,
+    ) -> Self {
         let attempt = Attempt {
             slots,
+            groups,
             error: set.as_ref().err().cloned(),
             at: Some(Timestamp::now()),
             files,
@@ -133,9 +152,9 @@ async fn load_one(loader: &Loader, entry: Entry, before: &[Arc<PluginSet>]) -> S
     }
 }
 
-/// The set of the slots, or what is wrong with each that failed.
-fn set_of(slots: &[Slot]) -> Result<PluginSet, String> {
-    let mut plugins = Vec::new();
+/// The set of the slots and groups, or what is wrong with each that failed.
+fn set_of(slots: &[Slot], of_manifest: &Groups) -> Result<PluginSet, String> {
+    let (mut plugins, mut groups) = (Vec::new(), Vec::new());
     let mut mistakes = Vec::new();
     for slot in slots {
         match slot {
@@ -145,23 +164,27 @@ fn set_of(slots: &[Slot]) -> Result<PluginSet, String> {
             }
         }
     }
+    for (pin, group) in of_manifest {
+        match group {
+            Ok(group) => groups.push(group.clone()),
+            Err(error) => mistakes.push(format!("group `{}`: {error}", pin.name)),
+        }
+    }
     if !mistakes.is_empty() {
         return Err(mistakes.join("\n"));
     }
-    let pins = Pins::of(&plugins);
+    let pins = Pins::of(&plugins, &groups);
     let (_, revision) = pins.canonical().map_err(|error| error.to_string())?;
-    Ok(PluginSet::new(revision, plugins))
+    Ok(PluginSet::new(revision, plugins, groups))
 }
 
 impl Attempt {
-    /// `{"revision", "error"?, "attemptedAt", "plugins": […]}`: each plugin of the active set, with the
+    /// `{"revision", "error"?, "attemptedAt", "plugins": […], "groups": […]}`: each plugin of the active set, with the
     /// last error where the manifest asks for something else of it that cannot be had; then those of the
-    /// manifest that are not in the set.
+    /// manifest that are not in the set. The same of groups.
     pub(super) fn status(&self, active: Option<&PluginSet>) -> Map<String, Value> {
-        let mut lines: Vec<Map<String, Value>> = Vec::new();
-        for plugin in active.into_iter().flat_map(PluginSet::plugins) {
-            lines.push(plugin.status("active"));
-        }
+        let lines = active.map(|set| set.plugin_lines("active"));
+        let mut lines = lines.unwrap_or_default();
         for slot in &self.slots {
             let name = slot.name();
             let line = lines
@@ -197,7 +220,36 @@ impl Attempt {
             status.insert("error".to_owned(), json!(error));
         }
         status.insert("plugins".to_owned(), json!(lines));
+        status.insert("groups".to_owned(), json!(self.group_lines(active)));
         status
+    }
+
+    fn group_lines(&self, active: Option<&PluginSet>) -> Vec<Map<String, Value>> {
+        let lines = active.map(|set| set.group_lines("active"));
+        let mut lines = lines.unwrap_or_default();
+        for (pin, group) in &self.groups {
+            let known = lines
+                .iter_mut()
+                .find(|line| line.get("name").is_some_and(|name| *name == pin.name));
+            let line = match (known, group) {
+                (Some(line), Err(_)) => line,
+                (Some(_), Ok(_)) => continue,
+                (None, Ok(group)) => {
+                    lines.push(group.status("loaded"));
+                    continue;
+                }
+                (None, Err(_)) => {
+                    let mut line = pin.status();
+                    line.insert("state".to_owned(), json!("failed"));
+                    lines.push_mut(line)
+                }
+            };
+            if let Err(error) = group {
+                line.insert("code".to_owned(), json!(error.code));
+                line.insert("error".to_owned(), json!(error.message));
+            }
+        }
+        lines
     }
 }
 

@@ -18,7 +18,7 @@ pub enum ChangeError {
         active: String,
     },
     /// There is no such plugin.
-    #[error("no plugin of the active set is named `{name}`; there are: {known}")]
+    #[error("no plugin or group of the active set is named `{name}`; there are: {known}")]
     NoSuchPlugin {
         /// What was asked for.
         name: String,

@@ -9,7 +9,6 @@ use super::Decision;
 use super::change::ChangeError;
 use super::live::Plugins;
 use super::load::Pins;
-use super::loaded::Pin;
 
 /// What was asked: about a request as a whole, or about a tool call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -21,14 +20,17 @@ pub struct Question {
     pub call: Option<String>,
 }
 
-/// What a whole set answered: the word of the plugin that decided.
+/// What a whole set answered: the word of the plugin, or the group, that decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Said {
     /// As in [`Decision::verdict`].
     pub verdict: String,
-    /// Who decided; none where nobody had an opinion.
+    /// Who decided; none where nobody had an opinion, or a group did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
+    /// The group that did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The rule that it cited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -65,7 +67,8 @@ impl Said {
         let of_whom = |text: &Option<String>| text.clone().filter(|_| counts);
         Self {
             verdict: if counts { &decision.verdict } else { nothing }.to_owned(),
-            plugin: counts.then(|| decision.plugin.clone()),
+            plugin: Some(decision.plugin.clone()).filter(|name| counts && !name.is_empty()),
+            group: of_whom(&decision.group),
             rule: of_whom(&decision.rule),
             reason: of_whom(&decision.reason),
             tool: decision.tool.clone(),
@@ -78,6 +81,7 @@ impl Said {
         Self {
             verdict: "abstain".to_owned(),
             plugin: None,
+            group: None,
             rule: None,
             reason: None,
             tool: self.tool,
@@ -122,26 +126,7 @@ pub fn answers<'a>(decisions: impl IntoIterator<Item = &'a Decision>) -> BTreeMa
 /// What differs between two sets: a line for each plugin that was added, removed or changed, and one where
 /// only the order did.
 pub(super) fn sets(from: &Pins, to: &Pins) -> Vec<Value> {
-    let find = |pins: &'_ Pins, name: &str| {
-        let mut found = pins.plugins.iter();
-        found.find(|pin| pin.name == name).cloned()
-    };
-    let mut lines = Vec::new();
-    for pin in &from.plugins {
-        match find(to, &pin.name) {
-            None => lines.push(json!({"name": pin.name, "change": "removed"})),
-            Some(other) if other != *pin => {
-                let fields = fields(pin, &other);
-                lines.push(json!({"name": pin.name, "change": "changed", "fields": fields}));
-            }
-            Some(_) => {}
-        }
-    }
-    for pin in &to.plugins {
-        if find(from, &pin.name).is_none() {
-            lines.push(json!({"name": pin.name, "change": "added", "fields": fields_of(pin)}));
-        }
-    }
+    let mut lines = entries(&from.plugins, &to.plugins, |pin| &pin.name);
     let order = |pins: &Pins| -> Vec<String> {
         let names = pins.plugins.iter().map(|pin| pin.name.clone());
         names.collect()
@@ -152,7 +137,30 @@ pub(super) fn sets(from: &Pins, to: &Pins) -> Vec<Value> {
     lines
 }
 
-fn fields_of(pin: &Pin) -> Map<String, Value> {
+/// A line for each entry that was added, removed or changed.
+fn entries<T: PartialEq + Serialize>(from: &[T], to: &[T], name: fn(&T) -> &String) -> Vec<Value> {
+    let is_of = |other: &T, entry: &T| name(other) == name(entry);
+    let mut lines = Vec::new();
+    for entry in from {
+        match to.iter().find(|other| is_of(other, entry)) {
+            None => lines.push(json!({"name": name(entry), "change": "removed"})),
+            Some(other) if other != entry => {
+                let fields = fields(entry, other);
+                lines.push(json!({"name": name(entry), "change": "changed", "fields": fields}));
+            }
+            Some(_) => {}
+        }
+    }
+    for entry in to {
+        if !from.iter().any(|other| is_of(other, entry)) {
+            let fields = fields_of(entry);
+            lines.push(json!({"name": name(entry), "change": "added", "fields": fields}));
+        }
+    }
+    lines
+}
+
+fn fields_of(pin: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(pin) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
@@ -160,7 +168,7 @@ fn fields_of(pin: &Pin) -> Map<String, Value> {
 }
 
 /// The fields in which two entries differ, each with both values.
-fn fields(from: &Pin, to: &Pin) -> Map<String, Value> {
+fn fields(from: &impl Serialize, to: &impl Serialize) -> Map<String, Value> {
     let (from, to) = (fields_of(from), fields_of(to));
     let mut names: Vec<&String> = from.keys().chain(to.keys()).collect();
     names.sort_unstable();
@@ -183,9 +191,16 @@ impl Plugins {
         Ok(text)
     }
 
-    /// Lines that tell what differs between two sets of the bucket, see `docs/reference/http.md`.
-    pub async fn set_difference(&self, from: &str, to: &str) -> Result<Vec<Value>, ChangeError> {
-        Ok(sets(&self.pins(from).await?, &self.pins(to).await?))
+    /// What differs between two sets of the bucket, a line for each plugin and a line for each group, see
+    /// `docs/reference/http.md`.
+    pub async fn set_difference(
+        &self,
+        from: &str,
+        to: &str,
+    ) -> Result<(Vec<Value>, Vec<Value>), ChangeError> {
+        let (from, to) = (self.pins(from).await?, self.pins(to).await?);
+        let groups = entries(&from.groups, &to.groups, |group| &group.name);
+        Ok((sets(&from, &to), groups))
     }
 }
 

@@ -71,6 +71,12 @@ impl Counters {
         counted.traps += 1;
     }
 
+    /// How many answers there were, and how many denials among them.
+    pub(super) fn answers(&self) -> (u64, u64) {
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (counted.calls, counted.denials)
+    }
+
     /// Members of a line of `GET /plugins`.
     pub(super) fn status(&self) -> Map<String, Value> {
         let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,13 +140,22 @@ impl Plugins {
                 continue;
             };
             if matches!(&*decision.stage, "tool" | "action")
-                && let Some(plugin) = who_said(&active, &decision)
+                && let Some(counters) = counters_of(&active, &decision)
             {
-                plugin.counters.count(&decision);
+                counters.count(&decision);
             }
         }
         Ok(())
     }
+}
+
+fn counters_of<'a>(active: &'a Active, decision: &Decision) -> Option<&'a Counters> {
+    if decision.plugin.is_empty() {
+        let mut sets = active.sets();
+        let very = sets.find(|set| set.revision() == decision.revision)?;
+        return very.group(decision.by()).map(|group| &group.counters);
+    }
+    who_said(active, decision).map(|plugin| &plugin.counters)
 }
 
 /// The plugin of the very set, or where that is active no more, the same component in one that is.

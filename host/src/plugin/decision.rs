@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One answer of one plugin.
+/// One answer of one plugin, or what a group made of its members' answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
@@ -11,9 +11,18 @@ pub struct Decision {
     pub at: Timestamp,
     /// `validation`, `tool`, `approval` (a person's answer to what plugins asked) or `action`.
     pub stage: String,
-    /// The plugin's name in the manifest.
+    /// The plugin's name in the manifest; absent where a group decided.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub plugin: String,
-    /// Lower-case hex SHA-256 of its component.
+    /// Beside a plugin, the group that it is a member of: its own word does not count. Alone, the group that
+    /// decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub group: Option<String>,
+    /// Of a group that asks or denies, the members because of whom.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub causes: Vec<String>,
+    /// Lower-case hex SHA-256 of the plugin's component; absent where a group decided.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub digest: String,
     /// Revision of the set.
     pub revision: String,
@@ -21,12 +30,12 @@ pub struct Decision {
     pub mode: String,
     /// `accept`, `amend`, `reject`; `abstain`, `allow`, `rewrite`, `deny`, `ask`; `ok`, `error`.
     pub verdict: String,
-    /// False where the mode was `monitor` or another plugin had decided already.
+    /// False where the mode was `monitor`, where another plugin had decided already, and of members of groups.
     pub enforced: bool,
     /// The plugin's words, or what went wrong with it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// The rule that the plugin cited.
+    /// The rule that the plugin cited; of a group, its expression.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rule: Option<String>,
     /// `trapped`, `timed-out`, `out-of-memory`, `too-big`, `error`; absent where it answered.
@@ -65,6 +74,14 @@ pub struct Approved {
 }
 
 impl Decision {
+    /// Whose it is: the plugin's name, or the group's where that decided.
+    pub fn by(&self) -> &str {
+        match &self.group {
+            Some(group) if self.plugin.is_empty() => group,
+            _ => &self.plugin,
+        }
+    }
+
     /// Whether the plugin was against it.
     pub(super) fn refuses(&self) -> bool {
         matches!(&*self.verdict, "reject" | "deny")

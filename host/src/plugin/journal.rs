@@ -219,6 +219,8 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             stage: "tool".into(),
             plugin: plugin.into(),
+            group: None,
+            causes: Vec::new(),
             digest: "d".into(),
             revision: "r".into(),
             mode: "enforce".into(),

@@ -110,15 +110,14 @@ impl Plugins {
         let set = active.as_ref().map(|active| active.set.as_ref());
         let mut status = self.attempt().status(set);
         if let Some(trial) = active.as_ref().and_then(|active| active.trial.as_ref()) {
-            let plugins = trial.set.plugins().iter();
-            let lines: Vec<_> = plugins.map(|plugin| plugin.status("tried")).collect();
             status.insert(
                 "trial".to_owned(),
                 json!({
                     "revision": trial.set.revision(),
                     "share": trial.extent.share,
                     "shadow": trial.extent.shadow,
-                    "plugins": lines,
+                    "plugins": trial.set.plugin_lines("tried"),
+                    "groups": trial.set.group_lines("tried"),
                 }),
             );
         }
@@ -357,12 +356,10 @@ impl Plugins {
         if let Some(same) = before.iter().find(|set| set.revision() == revision) {
             return Ok(Arc::clone(same));
         }
-        let plugins = self
-            .loader()?
-            .load_pins(pins, &before)
+        PluginSet::of_pins(self.loader()?, &revision, pins, &before)
             .await
-            .map_err(refused)?;
-        Ok(Arc::new(PluginSet::new(revision, plugins)))
+            .map(Arc::new)
+            .map_err(refused)
     }
 
     /// As [`Plugins::publish`], with a conflict told to the operator.

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::counters::Counters;
+use super::group::{Group, GroupPin};
 use super::live::same_of;
 use super::loaded::{LoadedPlugin, Pin};
 use super::manifest::Entry;
@@ -64,13 +65,19 @@ pub(super) struct Taken {
 #[serde(deny_unknown_fields)]
 pub(super) struct Pins {
     pub(super) plugins: Vec<Pin>,
+    /// By name. Left out where there is none, so that older sets keep their revision.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) groups: Vec<GroupPin>,
 }
 
 impl Pins {
     /// What a set consists of.
-    pub(super) fn of(plugins: &[Arc<LoadedPlugin>]) -> Self {
+    pub(super) fn of(plugins: &[Arc<LoadedPlugin>], groups: &[Arc<Group>]) -> Self {
+        let mut groups: Vec<_> = groups.iter().map(|group| group.pin.clone()).collect();
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
             plugins: plugins.iter().map(|plugin| plugin.pin.clone()).collect(),
+            groups,
         }
     }
 

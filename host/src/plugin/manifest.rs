@@ -4,10 +4,12 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::group::{self, Candidate, Group, GroupPin};
 use super::limits::{LimitsText, limits};
 use super::modes::{Enforcement, ModeFor, Modes};
 use super::source::Source;
@@ -40,6 +42,8 @@ struct Text {
     trial: Option<Extent>,
     #[serde(default)]
     plugin: Vec<EntryText>,
+    #[serde(default)]
+    group: Vec<GroupPin>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -101,6 +105,8 @@ pub(super) struct Manifest {
     pub(super) trial: Option<Extent>,
     /// Its plugins in order: what was checked, or why it cannot be used.
     pub(super) entries: Vec<(String, Result<Entry, LoadError>)>,
+    /// What it says of each group, and what was checked of that.
+    pub(super) groups: Vec<(GroupPin, Result<Arc<Group>, LoadError>)>,
 }
 
 /// Reads the manifest. An error is one of the whole file; mistakes in one plugin stand at the plugin.
@@ -150,25 +156,41 @@ pub(super) fn parse(
         return Err(format!("a set has at most {PLUGINS} plugins"));
     }
     let mut names = HashSet::new();
-    for entry in &text.plugin {
-        if !valid_name(&entry.name) {
+    let of_plugins = text.plugin.iter().map(|entry| ("plugin", &entry.name));
+    let of_groups = text.group.iter().map(|group| ("group", &group.name));
+    for (what, name) in of_plugins.chain(of_groups) {
+        if !valid_name(name) {
             return Err(format!(
-                "`{}` is no name for a plugin: 1 to 64 lower-case letters, digits and hyphens",
-                entry.name.escape_debug()
+                "`{}` is no name for a {what}: 1 to 64 lower-case letters, digits and hyphens",
+                name.escape_debug()
             ));
         }
-        if !names.insert(entry.name.as_str()) {
-            return Err(format!("two plugins are named `{}`", entry.name));
+        if !names.insert(name.as_str()) {
+            return Err(format!("two plugins or groups are named `{name}`"));
         }
     }
+    let plugins: Vec<_> = text.plugin.iter().map(EntryText::as_candidate).collect();
+    let groups = group::check(&text.group, &plugins);
     let checked = |entry: EntryText| {
         let name = entry.name.clone();
         (name, check(entry, directory, defaults, outbound))
     };
     Ok(Manifest {
         trial: text.trial,
+        groups: text.group.into_iter().zip(groups).collect(),
         entries: text.plugin.into_iter().map(checked).collect(),
     })
+}
+
+impl EntryText {
+    fn as_candidate(&self) -> Candidate<'_> {
+        Candidate {
+            name: &self.name,
+            world: self.world,
+            mode: self.mode,
+            modes: &self.modes,
+        }
+    }
 }
 
 /// `^[a-z0-9-]{1,64}$`

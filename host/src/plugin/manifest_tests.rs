@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 use std::time::Duration;
 
 use serde_json::json;
@@ -131,7 +131,7 @@ fn mistakes_of_the_whole_file_are_told_with_their_place() {
     let entry = |name: &str| {
         format!("[[plugin]]\nname = \"{name}\"\nworld = \"validator\"\nsource = \"a\"\n")
     };
-    assert!(whole(&format!("{0}{0}", entry("a"))).contains("two plugins are named `a`"));
+    assert!(whole(&format!("{0}{0}", entry("a"))).contains("two plugins or groups are named `a`"));
     for name in ["A", "", "a_b", "ü", &"a".repeat(65)] {
         assert!(whole(&entry(name)).contains("is no name"), "{name}");
     }
@@ -183,4 +183,31 @@ fn a_digest_is_said_once() {
         of(&format!("sha256 = \"{two}\"")).unwrap_err().code,
         "plugin-manifest"
     );
+}
+
+#[test]
+fn groups_are_checked_against_the_plugins_of_the_same_manifest() {
+    let plugin = "[[plugin]]\nname = \"p\"\nworld = \"validator\"\nsource = \"p.wasm\"\n";
+    let group = |name: &str, more: &str| format!("[[group]]\nname = \"{name}\"\n{more}\n{plugin}");
+    let read = |text: &str| parse(text, Path::new("/etc/g"), &defaults(), &test_outbound());
+
+    let read_well = read(&group("g", "expression = \"!p\"\nmode = \"monitor\"")).unwrap();
+    let (pin, checked) = &read_well.groups[0];
+    assert_eq!(pin.mode, Enforcement::Monitor);
+    assert_eq!(checked.as_ref().unwrap().world, World::Validator);
+    let read_badly = read(&group("g", "expression = \"q\"")).unwrap();
+    assert!(read_badly.groups[0].1.is_err());
+
+    for (text, expected) in [
+        (group("p", "expression = \"p\""), "two plugins or groups"),
+        (group("P", "expression = \"p\""), "no name for a group"),
+        (group("g", ""), "missing field `expression`"),
+        (
+            group("g", "expression = \"p\"\nmembers = []"),
+            "unknown field `members`",
+        ),
+    ] {
+        let error = read(&text).unwrap_err();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
 }

@@ -3,8 +3,10 @@
 //!
 //! `manifest` reads what the operator wrote, `source` says where components are, `obtain` has them from there,
 //! from `registry/` by what `artifact_memory` knows of it; `about` is what their authors say. `load` makes
-//! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket, `set` asks them, `answer`
-//! says what their answers mean. `shipping` takes a plugin out of a source, into a registry or a manifest. `live` holds what is active and changes it, `operate` is what operators
+//! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket. A `set` of them is asked in
+//! `validate`, `decide` and `action`; `answer` says what their answers mean, a `group` judges together, by an
+//! `expression` and its members' `ballot`. `shipping` takes a plugin out of a source, into a registry or a
+//! manifest. `live` holds what is active and changes it, `operate` is what operators
 //! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest; `watch` notices
 //! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
 //! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
@@ -15,17 +17,22 @@
 //! the set; the job loads that revision from the bucket by digest.
 
 mod about;
+mod action;
 mod answer;
 mod artifact_memory;
 mod artifacts;
 mod attempt;
+mod ballot;
 mod change;
 mod compare;
 mod counters;
+mod decide;
 mod decision;
+mod expression;
 mod failure;
 mod git;
 mod grants;
+mod group;
 mod history;
 mod http;
 mod input;
@@ -48,6 +55,7 @@ mod set;
 mod shipping;
 mod source;
 mod trial;
+mod validate;
 mod verdict;
 mod view;
 mod watch;
@@ -85,7 +93,7 @@ pub use shipping::{Parcel, Published, Shipping};
 pub use trial::{Active, Extent, Pinned, TrialChange};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
-    ToApprove, Validation, Verdict,
+    ToApprove, Validated, Validation, Verdict,
 };
 pub use view::{OutcomeView, RealPath, TaskView, ToolCall};
 pub use workbench::{CaseInput, Told, Trial, TrialTerms, Workbench};
@@ -104,6 +112,14 @@ pub enum PluginError {
         plugin: String,
         /// Stable, e.g. `plugin-not-a-component`.
         code: &'static str,
+        /// What is wrong and how to mend it.
+        message: String,
+    },
+    /// A group of the set cannot be used.
+    #[error("group `{group}`: {message}")]
+    Group {
+        /// Its name in the manifest.
+        group: String,
         /// What is wrong and how to mend it.
         message: String,
     },

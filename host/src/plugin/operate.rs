@@ -58,7 +58,7 @@ impl Plugins {
         self.publish_once(wanted, asked, &standing).await
     }
 
-    /// Gives one plugin another mode, in the tried set too, where that has it.
+    /// Gives one plugin or group another mode, in the tried set too, where that has it.
     pub async fn set_mode(
         &self,
         name: &str,
@@ -72,7 +72,8 @@ impl Plugins {
         };
         let mut pins = active.set.pins();
         if !mode.give(&mut pins, name)? {
-            let names = pins.plugins.iter().map(|pin| &*pin.name);
+            let plugins = pins.plugins.iter().map(|pin| &*pin.name);
+            let names = plugins.chain(pins.groups.iter().map(|pin| &*pin.name));
             return Err(ChangeError::NoSuchPlugin {
                 name: name.to_owned(),
                 known: names.collect::<Vec<_>>().join(", "),
@@ -165,12 +166,19 @@ impl Plugins {
 }
 
 impl NewMode {
-    /// False where there is no such plugin.
+    /// False where there is no such plugin or group. That a member of a group keeps its mode is checked with the
+    /// whole set.
     fn give(&self, pins: &mut Pins, name: &str) -> Result<bool, ChangeError> {
-        let Some(pin) = pins.plugins.iter_mut().find(|pin| pin.name == name) else {
-            return Ok(false);
+        let plugin = pins.plugins.iter_mut().find(|pin| pin.name == name);
+        let group = pins.groups.iter_mut().find(|pin| pin.name == name);
+        let (old, old_modes, action) = match (plugin, group) {
+            (Some(pin), _) => {
+                let action = pin.world == World::PostExecution;
+                (&mut pin.mode, &mut pin.modes, action)
+            }
+            (None, Some(pin)) => (&mut pin.mode, &mut pin.modes, false),
+            (None, None) => return Ok(false),
         };
-        let action = pin.world == World::PostExecution;
         match self {
             Self::All(Enforcement::Monitor) if action => {
                 let error = super::manifest::no_monitor();
@@ -181,8 +189,8 @@ impl NewMode {
                 return Err(ChangeError::Refused(error.message));
             }
             Self::All(mode) => {
-                pin.mode = *mode;
-                pin.modes.clear();
+                *old = *mode;
+                old_modes.clear();
             }
             Self::Some(exception) => {
                 let same = |other: &ModeFor| {
@@ -192,9 +200,9 @@ impl NewMode {
                     };
                     other == *exception
                 };
-                pin.modes.retain(|other| !same(other));
-                pin.modes.insert(0, exception.clone());
-                Modes::read(&pin.modes).map_err(ChangeError::Refused)?;
+                old_modes.retain(|other| !same(other));
+                old_modes.insert(0, exception.clone());
+                Modes::read(old_modes).map_err(ChangeError::Refused)?;
             }
         }
         Ok(true)

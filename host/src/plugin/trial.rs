@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn set(revision: &str) -> Arc<PluginSet> {
-        Arc::new(PluginSet::new(revision.to_owned(), Vec::new()))
+        Arc::new(PluginSet::new(revision.to_owned(), Vec::new(), Vec::new()))
     }
 
     fn active(share: u8, shadow: bool) -> Active {

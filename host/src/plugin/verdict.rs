@@ -37,6 +37,24 @@ pub struct Rejection {
     pub details: Option<Value>,
 }
 
+/// What became of asking one validator, or one group of them.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// What counts.
+    pub validation: Validation,
+    /// For the log of decisions.
+    pub decision: Decision,
+    /// Of a group, what its members said.
+    pub members: Vec<Decision>,
+}
+
+impl Validated {
+    /// All of it for the log, in order.
+    pub fn decisions(self) -> impl Iterator<Item = Decision> {
+        self.members.into_iter().chain([self.decision])
+    }
+}
+
 /// The answer to a tool call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -44,13 +62,8 @@ pub enum Verdict {
     Abstain,
     /// It may run, with this input where one was rewritten.
     Allow(Option<Value>),
-    /// It may not. The reason is shown to the agent.
-    Deny {
-        /// Which plugin.
-        plugin: String,
-        /// Why.
-        reason: String,
-    },
+    /// It may not. The reason is shown to the agent; whose it is stands in the decisions.
+    Deny(String),
     /// A person decides.
     Ask(Box<ToApprove>),
 }
@@ -60,7 +73,7 @@ pub enum Verdict {
 pub(super) struct Question {
     /// Of the first.
     reason: String,
-    /// All that asked.
+    /// All that asked, plugins and groups.
     pub(super) plugins: Vec<String>,
 }
 
@@ -85,7 +98,7 @@ impl Question {
 /// A question to a person.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToApprove {
-    /// The plugins that ask, in the manifest's order.
+    /// The plugins and groups that ask, in the manifest's order.
     pub plugins: Vec<String>,
     /// The words of the first.
     pub reason: String,
@@ -100,7 +113,7 @@ pub struct ToApprove {
 pub struct Ruling {
     /// The answer.
     pub verdict: Verdict,
-    /// One per plugin asked.
+    /// One per plugin asked, and after its members one per group.
     pub decisions: Vec<Decision>,
 }
 

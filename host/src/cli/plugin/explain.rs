@@ -65,7 +65,8 @@ fn chosen(decisions: &[Value], call: Option<&str>) -> anyhow::Result<Vec<String>
             Some(call) => id.starts_with(call),
             None => {
                 let refused = matches!(word(decision, "verdict"), "deny" | "ask");
-                refused && decision.get("shadow").is_none()
+                let counts = decision.get("shadow").is_none() && !is_a_members(decision);
+                refused && counts
             }
         };
         if wanted && id != "-" && !chosen.iter().any(|known| known == id) {
@@ -102,23 +103,43 @@ fn text(call: &Value, kept: bool) -> String {
             _ => "",
         };
         let counts = match decision.get("enforced") {
-            Some(Value::Bool(true)) => "",
-            _ => " (does not count)",
+            Some(Value::Bool(true)) => String::new(),
+            _ if is_a_members(decision) => format!(" (in {})", word(decision, "group")),
+            _ => " (does not count)".to_owned(),
+        };
+        let who = match decision.get("plugin").and_then(Value::as_str) {
+            Some(plugin) => format!(
+                "{plugin}{beside}{counts}, {} us, sha256 {}",
+                decision.get("micros").and_then(Value::as_u64).unwrap_or(0),
+                word(decision, "digest"),
+            ),
+            None => format!("the group {}{beside}{counts}", word(decision, "group")),
         };
         lines.push(format!(
-            "  {:<8} {}{beside}{counts}, {} us, sha256 {}, set {}",
+            "  {:<8} {who}, set {}",
             word(decision, "verdict"),
-            word(decision, "plugin"),
-            decision.get("micros").and_then(Value::as_u64).unwrap_or(0),
-            word(decision, "digest"),
             word(decision, "revision"),
         ));
+        let causes = decision.get("causes").and_then(Value::as_array);
+        let causes: Vec<_> = causes
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if !causes.is_empty() {
+            lines.push(format!("           because of: {}", causes.join(", ")));
+        }
         for name in ["rule", "reason", "fault"] {
             let said = decision.get(name).and_then(Value::as_str);
             lines.extend(said.map(|said| format!("           {name}: {said}")));
         }
     }
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// Of a member of a group: what counts is what the group decided.
+fn is_a_members(decision: &Value) -> bool {
+    decision.get("plugin").is_some() && decision.get("group").is_some()
 }
 
 fn revisions(decisions: &[Value]) -> Vec<String> {

@@ -16,7 +16,7 @@ use crate::bucket::directory::DirectoryBucket;
 use crate::bucket::{Bucket, Durability, When};
 use crate::config::{self, Config, Sources};
 use crate::plugin::{
-    Answers, Decision, Input, PluginSet, Plugins, TaskState, TaskView, ToolCall, answers,
+    Answers, Decision, Input, PluginSet, Plugins, TaskState, TaskView, ToolCall, Validated, answers,
 };
 use crate::redact::Redactor;
 
@@ -211,7 +211,7 @@ async fn again(inputs: Vec<Value>, set: &Arc<PluginSet>) -> anyhow::Result<Vec<D
                 let view = Arc::new(TaskView::from(recorded));
                 for n in 0..set.validators() {
                     let validated = set.validate(n, Arc::clone(&view)).await;
-                    decisions.extend(validated.map(|(_, decision)| decision));
+                    decisions.extend(validated.into_iter().flat_map(Validated::decisions));
                 }
                 task = Some(view);
             }

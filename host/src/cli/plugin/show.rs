@@ -25,6 +25,23 @@ pub(super) fn list(answer: &Value) -> String {
             lines.push(format!("    {error}"));
         }
     }
+    for group in named(answer, "groups") {
+        let number = |name: &str| group.get(name).and_then(Value::as_u64).unwrap_or(0);
+        lines.push(format!(
+            "{:<20} {:<16} {:<8} {:<8} {:<12} {} calls, {} denials",
+            word(group, "name"),
+            word(group, "world"),
+            word(group, "mode"),
+            word(group, "state"),
+            "group",
+            number("calls"),
+            number("denials"),
+        ));
+        lines.push(format!("    {}", word(group, "expression")));
+        if let Some(error) = group.get("error").and_then(Value::as_str) {
+            lines.push(format!("    {error}"));
+        }
+    }
     if let (Some(error), true) = (
         answer.get("error").and_then(Value::as_str),
         plugins(answer).is_empty(),
@@ -46,16 +63,21 @@ fn times(plugin: &Value) -> String {
     }
 }
 
-/// One plugin of the answer.
+/// One plugin or group of the answer.
 pub(super) fn find<'a>(answer: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
+    let all = || plugins(answer).iter().chain(named(answer, "groups"));
     let known = || {
-        let names = plugins(answer).iter().map(|plugin| word(plugin, "name"));
+        let names = all().map(|plugin| word(plugin, "name"));
         names.collect::<Vec<_>>().join(", ")
     };
-    plugins(answer)
-        .iter()
+    all()
         .find(|plugin| word(plugin, "name") == name)
-        .with_context(|| format!("no plugin is named `{name}`; there are: {}", known()))
+        .with_context(|| {
+            format!(
+                "no plugin or group is named `{name}`; there are: {}",
+                known()
+            )
+        })
 }
 
 /// A line for each change.
@@ -77,7 +99,7 @@ pub(super) fn history(answer: &Value) -> String {
 /// What differs between two sets, then between what they said.
 pub(super) fn difference(answer: &Value) -> String {
     let mut lines = Vec::new();
-    for plugin in plugins(answer) {
+    for plugin in plugins(answer).iter().chain(named(answer, "groups")) {
         lines.push(format!(
             "{:<20} {}",
             word(plugin, "name"),
@@ -127,8 +149,9 @@ pub(super) fn difference(answer: &Value) -> String {
 pub(super) fn change_of_mind(line: &Value) -> String {
     let said = |side: &str| {
         let said = line.get(side).unwrap_or(&Value::Null);
-        match said.get("plugin").and_then(Value::as_str) {
-            Some(plugin) => format!("{} by {plugin}", word(said, "verdict")),
+        let whose = ["plugin", "group"].iter();
+        match whose.filter_map(|whose| said.get(*whose)?.as_str()).next() {
+            Some(name) => format!("{} by {name}", word(said, "verdict")),
             None => word(said, "verdict").to_owned(),
         }
     };
@@ -153,8 +176,12 @@ pub(super) fn changed(answer: &Value) -> String {
 }
 
 fn plugins(answer: &Value) -> &[Value] {
-    let plugins = answer.get("plugins").and_then(Value::as_array);
-    plugins.map_or(&[], Vec::as_slice)
+    named(answer, "plugins")
+}
+
+fn named<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    let lines = answer.get(name).and_then(Value::as_array);
+    lines.map_or(&[], Vec::as_slice)
 }
 
 fn word<'a>(value: &'a Value, name: &str) -> &'a str {

@@ -133,10 +133,10 @@ impl Renderer {
                 .and_then(Value::as_str)
                 .map(|reason| format!(": {reason}"))
                 .unwrap_or_default();
-            let by = event
-                .get("plugin")
-                .and_then(Value::as_str)
-                .map(|plugin| format!(" by {plugin}"))
+            let by = ["plugin", "group"]
+                .iter()
+                .find_map(|whose| event.get(*whose)?.as_str())
+                .map(|name| format!(" by {name}"))
                 .unwrap_or_default();
             let micros = event.get("micros").and_then(Value::as_u64).unwrap_or(0);
             println!(

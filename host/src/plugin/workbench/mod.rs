@@ -148,7 +148,7 @@ impl Workbench {
             name: terms.name.clone(),
             secrets: act::secrets(&terms.grants),
             has_hosts: terms.grants.iter().any(|word| word.starts_with("http:")),
-            set: PluginSet::new("trial".to_owned(), vec![Arc::new(plugin)]),
+            set: PluginSet::new("trial".to_owned(), vec![Arc::new(plugin)], Vec::new()),
         })
     }
 
