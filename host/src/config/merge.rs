@@ -11,6 +11,9 @@ use super::{Origin, Sources, nearest};
 /// Every key with its default and the comments that document it.
 pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 
+/// Settings whose value is a table: what stands in it are names of the operator's.
+const TABLES: [&str; 2] = ["plugins.signatures.keys", "plugins.signatures.any_of"];
+
 /// A value and its source.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -164,6 +167,9 @@ fn set_text(
                 .filter(|item| !item.is_empty());
             Some(Value::Array(items.map(Value::from).collect()))
         }
+        Some(Value::Table(_)) => parse(&format!("table = {text}"))
+            .ok()
+            .and_then(|mut text| text.remove("table")),
         _ => None,
     };
     let found = Found {
@@ -229,7 +235,7 @@ fn flatten(prefix: &str, table: Table, into: &mut BTreeMap<String, Value>) {
             format!("{prefix}.{name}")
         };
         match value {
-            Value::Table(table) => flatten(&key, table, into),
+            Value::Table(table) if !TABLES.contains(&&*key) => flatten(&key, table, into),
             value => {
                 into.insert(key, value);
             }

@@ -2,6 +2,7 @@
 //! value may be.
 #![expect(missing_docs, reason = "config.default.toml documents each field")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::units;
+use super::{keys, units};
+use crate::plugin::PublicKey;
 
 /// `outbound.private_addresses`: which addresses besides public ones callers may make us dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -248,6 +250,28 @@ pub struct Plugins {
     pub max_inputs: u64,
     #[serde(deserialize_with = "units::duration")]
     pub inputs_expire: Duration,
+    pub signatures: Signatures,
+}
+
+/// `[plugins.signatures]` of `config.default.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signatures {
+    #[serde(deserialize_with = "keys::public_keys")]
+    pub keys: BTreeMap<String, PublicKey>,
+    #[serde(deserialize_with = "units::words")]
+    pub all_of: Vec<String>,
+    #[serde(deserialize_with = "keys::any_of")]
+    pub any_of: Option<AnyOf>,
+}
+
+/// `plugins.signatures.any_of`: so many of these.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnyOf {
+    #[serde(deserialize_with = "units::count")]
+    pub minimum: u32,
+    pub keys: Vec<String>,
 }
 
 /// `[approvals]` of `config.default.toml`.

@@ -1,17 +1,19 @@
 //! One reading of the manifest: a set where every plugin of it can be used, and what an operator is
 //! shown of each either way.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::load::{Loader, Pins};
+use super::aside::Checked;
+use super::load::{Loader, Pins, load_error};
 use super::loaded::{LoadedPlugin, failed_status};
+use super::lock::{self, Lock};
 use super::manifest::{self, Entry, Manifest};
 use super::trial::Extent;
-use super::{PluginError, PluginSet};
+use super::{PluginError, PluginSet, signed};
 use crate::config;
 
 /// What became of loading the manifest.
@@ -36,7 +38,10 @@ impl Attempt {
 /// One plugin of the manifest.
 #[derive(Debug)]
 enum Slot {
-    Loaded(Arc<LoadedPlugin>),
+    Loaded {
+        entry: Box<Entry>,
+        plugin: Arc<LoadedPlugin>,
+    },
     Failed {
         name: String,
         entry: Option<Box<Entry>>,
@@ -54,15 +59,31 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Loads what the manifest names, aside. Plugins of `before` that would be the same are taken from
-    /// there, with what was counted of them.
+    /// Loads what the manifest names and its lock file allows, aside. Plugins of `before` that would be the
+    /// same are taken from there, with what was counted of them.
     pub(super) async fn of_manifest(
         loader: &Loader,
         settings: &config::Plugins,
         outbound: &config::Outbound,
         before: &[Arc<PluginSet>],
     ) -> Self {
-        let mut files = vec![settings.manifest.clone()];
+        let lock = Lock::read(&lock::beside(&settings.manifest));
+        Self::locked_by(lock, loader, settings, outbound, before).await
+    }
+
+    /// The same with this lock file, or none.
+    pub(super) async fn locked_by(
+        lock: Result<Option<Lock>, String>,
+        loader: &Loader,
+        settings: &config::Plugins,
+        outbound: &config::Outbound,
+        before: &[Arc<PluginSet>],
+    ) -> Self {
+        let mut files = vec![settings.manifest.clone(), lock::beside(&settings.manifest)];
+        let lock = match lock {
+            Ok(lock) => lock,
+            Err(error) => return Self::new(Vec::new(), files, Err(error)),
+        };
         let Manifest { trial, entries } =
             match manifest::read(&settings.manifest, settings, outbound) {
                 Ok(manifest) => manifest,
@@ -72,8 +93,10 @@ impl Candidate {
         for (name, entry) in entries {
             slots.push(match entry {
                 Ok(entry) => {
-                    files.extend(entry.source.file().map(Path::to_owned));
-                    load_one(loader, entry, before).await
+                    if let Some(component) = entry.source.file() {
+                        files.extend([component.to_owned(), signed::file_beside(component)]);
+                    }
+                    load_one(loader, entry, lock.as_ref(), before).await
                 }
                 Err(error) => Slot::Failed {
                     name,
@@ -110,9 +133,24 @@ impl Candidate {
     }
 }
 
-async fn load_one(loader: &Loader, entry: Entry, before: &[Arc<PluginSet>]) -> Slot {
-    match loader.load_file(&entry, before).await {
-        Ok(plugin) => Slot::Loaded(plugin),
+async fn load_one(
+    loader: &Loader,
+    mut entry: Entry,
+    lock: Option<&Lock>,
+    before: &[Arc<PluginSet>],
+) -> Slot {
+    let loading = async {
+        if let Some(lock) = lock {
+            let locked = lock.digest(&entry);
+            entry.locked = Some(locked.map_err(|error| load_error(&entry.name, error))?);
+        }
+        loader.load_file(&entry, before).await
+    };
+    match loading.await {
+        Ok(plugin) => Slot::Loaded {
+            entry: Box::new(entry),
+            plugin,
+        },
         Err(error) => {
             let (code, message) = match error {
                 PluginError::Load { code, message, .. } => (code, message),
@@ -135,7 +173,7 @@ fn set_of(slots: &[Slot]) -> Result<PluginSet, String> {
     let mut mistakes = Vec::new();
     for slot in slots {
         match slot {
-            Slot::Loaded(plugin) => plugins.push(plugin.clone()),
+            Slot::Loaded { plugin, .. } => plugins.push(plugin.clone()),
             Slot::Failed { name, message, .. } => {
                 mistakes.push(format!("plugin `{name}`: {message}"));
             }
@@ -150,6 +188,30 @@ fn set_of(slots: &[Slot]) -> Result<PluginSet, String> {
 }
 
 impl Attempt {
+    /// Adds what is wrong beside the manifest.
+    pub(super) fn note(&mut self, error: String) {
+        self.error = Some(match self.error.take() {
+            Some(before) => format!("{before}\n{error}"),
+            None => error,
+        });
+    }
+
+    /// What is known of each plugin of the manifest.
+    pub(super) fn checked(&self) -> Vec<Checked> {
+        self.slots.iter().map(Slot::checked).collect()
+    }
+
+    /// The components of the manifest, where all of them were loaded.
+    pub(super) fn lock(&self) -> Lock {
+        let mut lock = Lock::default();
+        for slot in &self.slots {
+            if let Slot::Loaded { entry, plugin } = slot {
+                lock.add(entry, &plugin.pin.digest);
+            }
+        }
+        lock
+    }
+
     /// `{"revision", "error"?, "attemptedAt", "plugins": […]}`: each plugin of the active set, with the
     /// last error where the manifest asks for something else of it that cannot be had; then those of the
     /// manifest that are not in the set.
@@ -165,7 +227,7 @@ impl Attempt {
                 .find(|line| line.get("name").is_some_and(|known| known == name));
             match (line, slot) {
                 (Some(line), slot) => slot.tell(line),
-                (None, Slot::Loaded(plugin)) => lines.push(plugin.status("loaded")),
+                (None, Slot::Loaded { plugin, .. }) => lines.push(plugin.status("loaded")),
                 (
                     None,
                     Slot::Failed {
@@ -196,15 +258,48 @@ impl Attempt {
 impl Slot {
     fn name(&self) -> &str {
         match self {
-            Self::Loaded(plugin) => &plugin.pin.name,
+            Self::Loaded { plugin, .. } => &plugin.pin.name,
             Self::Failed { name, .. } => name,
+        }
+    }
+
+    fn checked(&self) -> Checked {
+        let of_entry = |name: &str, entry: Option<&Entry>| Checked {
+            name: name.to_owned(),
+            pinned: entry.is_some_and(|entry| entry.sha256.is_some()),
+            locked: entry.is_some_and(|entry| entry.locked.is_some()),
+            grants: entry.map(|entry| entry.grants.words()).unwrap_or_default(),
+            ..Checked::default()
+        };
+        match self {
+            Self::Loaded { entry, plugin } => Checked {
+                digest: Some(plugin.pin.digest.clone()),
+                signed_by: plugin.signed_by.clone(),
+                asks: plugin
+                    .component
+                    .asks()
+                    .iter()
+                    .map(|&grant| grant.to_owned())
+                    .collect(),
+                ..of_entry(&entry.name, Some(entry))
+            },
+            Self::Failed {
+                name,
+                entry,
+                code,
+                message,
+            } => Checked {
+                code: Some(code),
+                error: Some(message.clone()),
+                ..of_entry(name, entry.as_deref())
+            },
         }
     }
 
     /// Adds to the line of an active plugin what the manifest asks for, where it is not what is active.
     fn tell(&self, line: &mut Map<String, Value>) {
         match self {
-            Self::Loaded(plugin) => {
+            Self::Loaded { plugin, .. } => {
                 line.insert("asked".to_owned(), json!(plugin.pin.digest));
             }
             Self::Failed {

@@ -34,17 +34,22 @@ const MISTAKES: usize = 5;
 pub(super) struct Loader {
     engine: Engine,
     cache: Option<Cache>,
-    bucket: Arc<dyn Bucket>,
+    pub(super) bucket: Arc<dyn Bucket>,
     max_component_size: u64,
     /// By what sources are fetched; a job loads from the bucket only.
-    sources: Option<Sources>,
+    pub(super) sources: Option<Sources>,
+    /// Whose signatures are known and wanted. A job knows none and wants none: it loads by digest, from the
+    /// gateway's bucket, what the gateway has verified.
+    pub(super) signatures: Arc<config::Signatures>,
+    /// Nothing is kept in the bucket.
+    pub(super) is_aside: bool,
 }
 
 /// By what components are fetched from servers.
 #[derive(Debug)]
-struct Sources {
-    client: ForPlugins,
-    outbound: config::Outbound,
+pub(super) struct Sources {
+    pub(super) client: ForPlugins,
+    pub(super) outbound: config::Outbound,
 }
 
 /// A set as it is kept in the bucket.
@@ -109,6 +114,8 @@ impl Loader {
             bucket,
             max_component_size: settings.max_component_size,
             sources: None,
+            signatures: Arc::default(),
+            is_aside: false,
         })
     }
 
@@ -123,6 +130,18 @@ impl Loader {
             }
             Err(error) => tracing::error!(%error, "no component can be fetched from a server"),
         }
+        self
+    }
+
+    /// The same, and only what is signed as these settings want it.
+    pub(super) fn requiring(mut self, signatures: &config::Signatures) -> Self {
+        self.signatures = Arc::new(signatures.clone());
+        self
+    }
+
+    /// The same for whoever only wants to know what would be loaded.
+    pub(super) fn aside(mut self) -> Self {
+        self.is_aside = true;
         self
     }
 
@@ -146,14 +165,21 @@ impl Loader {
                 format!("the component's SHA-256 is {digest}, not the one that the manifest pins"),
             )));
         }
+        entry.is_locked_at(&digest).map_err(failed)?;
+        let verified = self.verify(entry, &digest, &bytes).await?;
         let pin = Pin::new(entry, digest.clone());
-        if let Some(same) = same_of(before, &pin) {
+        let same = same_of(before, &pin);
+        if let Some(same) = same.filter(|same| same.signed_by == verified.signed_by) {
             return Ok(same.clone());
         }
         let plugin = self.check(pin, bytes.clone()).await?;
         self.keep(&component_name(&digest), Bytes::from_owner(bytes))
             .await?;
-        Ok(Arc::new(plugin))
+        self.keep_signatures(&digest, &verified).await?;
+        Ok(Arc::new(LoadedPlugin {
+            signed_by: verified.signed_by,
+            ..plugin
+        }))
     }
 
     async fn read(&self, entry: &Entry) -> Result<Arc<[u8]>, LoadError> {
@@ -264,6 +290,7 @@ impl Loader {
             modes,
             description,
             component,
+            signed_by: Vec::new(),
             counters,
             since: Timestamp::now(),
         })
@@ -271,6 +298,9 @@ impl Loader {
 
     /// Puts an object whose name follows from its content; one that stands there is the same.
     async fn keep(&self, name: &str, data: Bytes) -> Result<(), BucketError> {
+        if self.is_aside {
+            return Ok(());
+        }
         match self
             .bucket
             .put(name, data, When::Absent, Durability::Synced)
@@ -341,7 +371,12 @@ impl Loader {
                     bytes
                 }
             };
-            plugins.push(Arc::new(self.check(pin.clone(), bytes).await?));
+            let verified = self.verify_kept(&pin.name, &pin.digest, &bytes).await?;
+            let plugin = self.check(pin.clone(), bytes).await?;
+            plugins.push(Arc::new(LoadedPlugin {
+                signed_by: verified.signed_by,
+                ..plugin
+            }));
         }
         Ok(plugins)
     }

@@ -78,8 +78,12 @@ pub(super) struct Entry {
     pub(super) world: World,
     /// Of the component.
     pub(super) source: Source,
+    /// The same as it is written.
+    pub(super) written: String,
     /// The digest that the operator pinned, in lower case.
     pub(super) sha256: Option<String>,
+    /// The digest of the lock file, where there is one.
+    pub(super) locked: Option<String>,
     pub(super) settings: Map<String, Value>,
     pub(super) grants: Grants,
     pub(super) mode: Enforcement,
@@ -188,7 +192,9 @@ fn check(
         needs_repository: of_actions(&entry, "needs_repository", entry.needs_repository)?,
         required: of_actions(&entry, "required", entry.required)?,
         source: Source::parse(&entry.source, directory, entry.sha256.is_some(), outbound)?,
+        written: entry.source.clone(),
         sha256: entry.sha256.as_deref().map(digest).transpose()?,
+        locked: None,
         grants: grants(entry.world, &entry.grants, outbound)?,
         mode: mode(&entry)?,
         limits: limits(entry.world, &entry.limits, defaults)?,

@@ -1,10 +1,12 @@
 //! Plugins as the rest of the gateway sees them: the manifest, one immutable [`PluginSet`], what a
 //! call decided, and the log of decisions.
 //!
-//! `manifest` reads what the operator wrote, `source` says where components are, `load` makes
+//! `manifest` reads what the operator wrote, `lock` which bytes that were, `source` says where components are,
+//! `signature` who signed them and `signed` where that is kept, `load` makes
 //! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket, `set` asks them, `answer`
 //! says what their answers mean. `live` holds what is active and changes it, `operate` is what operators
-//! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest; `watch` notices
+//! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest, `aside` one that
+//! changes nothing; `watch` notices
 //! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
 //! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
 //! itself. What a plugin may see is in `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
@@ -15,6 +17,7 @@
 
 mod answer;
 mod artifacts;
+mod aside;
 mod attempt;
 mod change;
 mod compare;
@@ -31,6 +34,7 @@ mod limits;
 mod live;
 mod load;
 mod loaded;
+mod lock;
 mod manifest;
 #[cfg(test)]
 mod memory_bucket;
@@ -40,6 +44,8 @@ mod operate;
 mod path;
 mod search;
 mod set;
+mod signature;
+mod signed;
 mod source;
 mod trial;
 mod verdict;
@@ -56,6 +62,7 @@ use crate::config;
 use crate::wasm::EngineError;
 
 pub use artifacts::{Artifacts, Stored};
+pub use aside::{Aside, Checked, Locking};
 pub use change::{Asked, ChangeError, Changed};
 pub use compare::{Answers, Question, Said, answers};
 pub use decision::{Approved, Decision};
@@ -74,6 +81,7 @@ pub use modes::{Enforcement, ModeFor};
 pub use notes::{Notes, TaskState};
 pub use operate::NewMode;
 pub use set::PluginSet;
+pub use signature::PublicKey;
 pub use trial::{Active, Extent, Pinned, TrialChange};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
@@ -124,6 +132,7 @@ fn test_settings(manifest: &Path) -> config::Plugins {
         keep_inputs: false,
         max_inputs: 1 << 20,
         inputs_expire: std::time::Duration::from_secs(3600),
+        signatures: config::Signatures::default(),
     }
 }
 
