@@ -209,6 +209,7 @@ async fn only_what_the_wanted_key_signed_is_loaded_and_the_record_says_who_that_
     assert_eq!(change["signedBy"], json!({"policy": ["alice"]}));
     assert_eq!(change["digests"]["policy"], digest(&desk.component()));
     assert_eq!(change["by"], "watch");
+    assert!(change["at"].is_string() && change["revision"].is_string());
     let shown: Value =
         serde_json::from_str(&said(&desk.tell(&gateway, &["show", "policy"]).await)).unwrap();
     assert_eq!(shown["signedBy"], json!(["alice"]));

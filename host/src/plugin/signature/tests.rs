@@ -84,7 +84,7 @@ fn a_key_is_one_block_of_one_of_two_kinds() {
         (block("PRIVATE KEY", &content(ED25519)), "private key"),
         (block("EC PRIVATE KEY", &content(ED25519)), "private key"),
         (block("CERTIFICATE", &content(ED25519)), "BEGIN CERTIFICATE"),
-        (block("PUBLIC KEY", "BAEA"), "holds no public key"),
+        (block("PUBLIC KEY", "MAA="), "holds no public key"),
         (P384.to_owned(), "P-256"),
         (RSA.to_owned(), "1.2.840.113549.1.1.1"),
         // A point that is not on the curve.
