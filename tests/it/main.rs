@@ -41,6 +41,7 @@ mod required_actions;
 mod secrets;
 mod settings;
 mod shipped;
+mod signatures;
 mod sources;
 mod streams;
 mod swaps;

@@ -1,11 +1,14 @@
-//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins, what an author
-//! needs (`author`), and how a plugin comes from one to the other (`ship`).
+//! `gatehouse plugin …`: what an operator says to a running gateway about its plugins, or asks of a manifest
+//! before one reads it (`verify`, `lock`), what an author needs (`author`), and how a plugin comes from one to
+//! the other (`ship`).
 
 mod author;
 mod explain;
+mod lock;
 mod replay;
 mod ship;
 mod show;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,9 +39,20 @@ enum Whose {
     #[command(flatten)]
     Operator(Verb),
     #[command(flatten)]
+    Manifest(OfManifest),
+    #[command(flatten)]
     Author(author::Verb),
     #[command(flatten)]
     Ship(ship::Verb),
+}
+
+/// What is asked of a manifest itself.
+#[derive(Debug, Subcommand)]
+enum OfManifest {
+    /// What the manifest of this configuration would give: loaded aside, as a gateway would
+    Verify(verify::Options),
+    /// Write down which bytes the plugins of the manifest are; nothing else is loaded then
+    Lock(lock::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -184,12 +198,17 @@ pub(super) struct Gateway {
 
 /// Ends with 0 where the gateway did as it was told.
 pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
-    let verb = match options.whose {
-        Whose::Author(verb) => return author::run(verb, options.json, sources).await,
-        Whose::Ship(verb) => return ship::run(verb, options.json, sources).await,
-        Whose::Operator(verb) => verb,
+    let Options { url, json, whose } = options;
+    let done = match whose {
+        Whose::Author(verb) => return author::run(verb, json, sources).await,
+        Whose::Ship(verb) => return ship::run(verb, json, sources).await,
+        Whose::Operator(verb) => ask(verb, url, json, sources).await,
+        Whose::Manifest(OfManifest::Verify(wanted)) => {
+            verify::run(&wanted, url, json, sources).await
+        }
+        Whose::Manifest(OfManifest::Lock(wanted)) => lock::run(&wanted, sources).await,
     };
-    match ask(verb, options.url, options.json, sources).await {
+    match done {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("gatehouse: {failure:#}");

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::Origin;
 use super::merge::{Found, Merged};
+use super::{Origin, keys};
 
 /// Fills in every value that the default file leaves open, and makes paths absolute.
 pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
@@ -38,6 +38,14 @@ pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
         "task.append_system_prompt_file",
     ] {
         absolute(merged, key);
+    }
+    if let Some(Found {
+        value: Value::Table(keys),
+        origin,
+    }) = merged.get_mut("plugins.signatures.keys")
+        && let Ok(directory) = std::path::absolute(origin.directory())
+    {
+        keys::absolute(keys, &directory);
     }
 
     let (host, why) = if cloud_run {

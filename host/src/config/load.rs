@@ -123,21 +123,26 @@ fn resolve(sources: &Sources) -> Result<(Config, Merged), Mistakes> {
 fn convert(merged: &Merged) -> Result<Config, String> {
     let mut root = Table::new();
     for (key, found) in merged {
-        match key.split_once('.') {
-            None => {
-                root.insert(key.clone(), found.value.clone());
-            }
-            Some((section, name)) => {
-                let section = root
-                    .entry(section)
-                    .or_insert_with(|| Value::Table(Table::new()));
-                if let Value::Table(section) = section {
-                    section.insert(name.to_owned(), found.value.clone());
-                }
+        insert(&mut root, key, &found.value);
+    }
+    Config::deserialize(root).map_err(|error| error.message().to_owned())
+}
+
+/// Puts a value where its dotted key says.
+fn insert(table: &mut Table, key: &str, value: &Value) {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value.clone());
+        }
+        Some((section, rest)) => {
+            let section = table
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(section) = section {
+                insert(section, rest, value);
             }
         }
     }
-    Config::deserialize(root).map_err(|error| error.message().to_owned())
 }
 
 #[cfg(test)]

@@ -164,10 +164,9 @@ fn set_text(
                 .filter(|item| !item.is_empty());
             Some(Value::Array(items.map(Value::from).collect()))
         }
-        Some(Value::Table(_)) => format!("table = {text}")
-            .parse::<Table>()
+        Some(Value::Table(_)) => parse(&format!("table = {text}"))
             .ok()
-            .and_then(|mut line| line.remove("table")),
+            .and_then(|mut text| text.remove("table")),
         _ => None,
     };
     let found = Found {

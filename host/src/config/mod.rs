@@ -6,6 +6,7 @@
 //! the one it is handed. Holds no state.
 
 mod derive;
+mod keys;
 mod load;
 mod merge;
 mod nearest;

@@ -17,6 +17,18 @@ pub enum Origin {
     Derived(String),
 }
 
+impl Origin {
+    /// What a path in the value is relative to, where it is not meant from the working directory.
+    pub(super) fn directory(&self) -> &std::path::Path {
+        let file = match self {
+            Self::File(file) => file.parent(),
+            _ => None,
+        };
+        file.filter(|directory| !directory.as_os_str().is_empty())
+            .unwrap_or(std::path::Path::new("."))
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::units;
+use super::{keys, units};
+use crate::plugin::PublicKey;
 
 /// `outbound.private_addresses`: which addresses besides public ones callers may make us dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -252,6 +253,7 @@ pub struct Plugins {
     /// By host, with the port where it has one.
     #[serde(deserialize_with = "units::registries")]
     pub registries: Registries,
+    pub signatures: Signatures,
 }
 
 /// `plugins.registries`, by host, with the port where it has one.
@@ -265,6 +267,27 @@ pub struct Registry {
     #[serde(deserialize_with = "units::optional_secret")]
     pub password: Option<SecretString>,
     pub plain_http: bool,
+}
+
+/// `[plugins.signatures]` of `config.default.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signatures {
+    #[serde(deserialize_with = "keys::public_keys")]
+    pub keys: BTreeMap<String, PublicKey>,
+    #[serde(deserialize_with = "units::words")]
+    pub all_of: Vec<String>,
+    #[serde(deserialize_with = "keys::any_of")]
+    pub any_of: Option<AnyOf>,
+}
+
+/// `plugins.signatures.any_of`: so many of these.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnyOf {
+    #[serde(deserialize_with = "units::count")]
+    pub minimum: u32,
+    pub keys: Vec<String>,
 }
 
 /// `[approvals]` of `config.default.toml`.

@@ -24,6 +24,7 @@ pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
     broker(&mut review);
     isolation(&mut review);
     registries(&mut review);
+    signatures(&mut review);
     review.mistakes
 }
 
@@ -313,5 +314,39 @@ fn registries(review: &mut Review<'_>) {
     }
     for mistake in mistakes {
         review.require(&["plugins.registries"], false, &mistake);
+    }
+}
+
+fn signatures(review: &mut Review<'_>) {
+    let config = review.config;
+    let signatures = &config.plugins.signatures;
+    let mut wanted = vec![("plugins.signatures.all_of", &signatures.all_of)];
+    if let Some(any_of) = &signatures.any_of {
+        wanted.push(("plugins.signatures.any_of", &any_of.keys));
+        review.require(
+            &["plugins.signatures.any_of"],
+            any_of.minimum as usize <= any_of.keys.len(),
+            "the minimum must not be above the number of its keys",
+        );
+    }
+    for (key, names) in wanted {
+        let known: Vec<_> = signatures.keys.keys().map(String::as_str).collect();
+        let unknown = names.iter().find(|name| !known.contains(&name.as_str()));
+        let sentence = format!(
+            "no key is named `{}`; there are: {}",
+            unknown.map_or("", String::as_str),
+            known.join(", ")
+        );
+        review.require(
+            &[key, "plugins.signatures.keys"],
+            unknown.is_none(),
+            &sentence,
+        );
+        let distinct: BTreeSet<_> = names.iter().collect();
+        review.require(
+            &[key],
+            distinct.len() == names.len(),
+            "names the same key twice",
+        );
     }
 }

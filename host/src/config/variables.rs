@@ -36,7 +36,11 @@ pub(super) const SECRET_KEYS: [&str; 4] = [
 ];
 
 /// Keys whose values are tables with names of the operator's choice.
-pub(super) const TABLES: [&str; 1] = ["plugins.registries"];
+pub(super) const TABLES: [&str; 3] = [
+    "plugins.registries",
+    "plugins.signatures.keys",
+    "plugins.signatures.any_of",
+];
 
 /// What programs need that configures nothing of ours.
 const BASICS: [&str; 7] = [
@@ -93,6 +97,12 @@ pub fn job_environment(sources: &Sources, config: &Config) -> BTreeMap<String, S
         if let Some(path) = path.and_then(|path| path.to_str()) {
             job.insert(variable_of(key), path.to_owned());
         }
+    }
+    // A job loads by digest what the gateway has verified. It needs no key, and a key that is gone must not
+    // end what was admitted before.
+    for (key, nothing) in [("keys", "{}"), ("all_of", ""), ("any_of", "{}")] {
+        let key = format!("plugins.signatures.{key}");
+        job.insert(variable_of(&key), nothing.to_owned());
     }
     if let Some(file) = sources
         .file()

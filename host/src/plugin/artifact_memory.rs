@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use super::about::About;
 use super::load::component_name;
 use super::registry::Reference;
-use super::source::{Fetched, Signed};
+use super::signature::Signed;
+use super::source::Fetched;
 use crate::bucket::{Bucket, BucketError, Durability, When};
 
 /// Tags that are remembered; those that were loaded longest ago go first.

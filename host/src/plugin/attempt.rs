@@ -7,9 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::aside::Checked;
 use super::group::{Group, GroupPin};
-use super::load::{Loader, Pins, Taken};
+use super::load::{Loader, Pins, Taken, load_error};
 use super::loaded::failed_status;
+use super::lock::{self, Lock};
 use super::manifest::{self, Entry, Manifest};
 use super::obtain::UNREACHABLE;
 use super::trial::Extent;
@@ -33,7 +35,7 @@ impl Attempt {
     /// Whether a server was away: later it may be there.
     pub(super) fn is_worth_another(&self) -> bool {
         let away = |slot: &Slot| match slot {
-            Slot::Loaded(Taken { away, .. }) => away.is_some(),
+            Slot::Loaded { taken, .. } => taken.away.is_some(),
             Slot::Failed { code, .. } => *code == UNREACHABLE,
         };
         self.slots.iter().any(away)
@@ -46,7 +48,10 @@ type Groups = Vec<(GroupPin, Result<Arc<Group>, LoadError>)>;
 /// One plugin of the manifest.
 #[derive(Debug)]
 enum Slot {
-    Loaded(Taken),
+    Loaded {
+        entry: Box<Entry>,
+        taken: Taken,
+    },
     Failed {
         name: String,
         entry: Option<Box<Entry>>,
@@ -64,29 +69,46 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Loads what the manifest names, aside. Plugins of `before` that would be the same are taken from
-    /// there, with what was counted of them.
+    /// Loads what the manifest names and its lock file allows, aside. Plugins of `before` that would be the
+    /// same are taken from there, with what was counted of them.
     pub(super) async fn of_manifest(
         loader: &Loader,
         settings: &config::Plugins,
         outbound: &config::Outbound,
         before: &[Arc<PluginSet>],
     ) -> Self {
-        let mut files = vec![settings.manifest.clone()];
+        let lock = Lock::read(&lock::beside(&settings.manifest));
+        Self::locked_by(lock, loader, settings, outbound, before).await
+    }
+
+    /// The same with this lock file, or none.
+    pub(super) async fn locked_by(
+        lock: Result<Option<Lock>, String>,
+        loader: &Loader,
+        settings: &config::Plugins,
+        outbound: &config::Outbound,
+        before: &[Arc<PluginSet>],
+    ) -> Self {
+        let mut files = vec![settings.manifest.clone(), lock::beside(&settings.manifest)];
+        let nothing = |files, error| Self::new(Vec::new(), Vec::new(), files, Err(error));
+        let lock = match lock {
+            Ok(lock) => lock,
+            Err(error) => return nothing(files, error),
+        };
         let Manifest {
             trial,
             entries,
             groups,
         } = match manifest::read(&settings.manifest, settings, outbound) {
             Ok(manifest) => manifest,
-            Err(error) => return Self::new(Vec::new(), Vec::new(), files, Err(error)),
+            Err(error) => return nothing(files, error),
         };
         let mut slots = Vec::new();
         for (name, entry) in entries {
             slots.push(match entry {
                 Ok(entry) => {
                     files.extend(entry.source.files());
-                    load_one(loader, entry, before).await
+                    load_one(loader, entry, lock.as_ref(), before).await
                 }
                 Err(error) => Slot::Failed {
                     name,
@@ -133,9 +155,24 @@ impl Candidate {
     }
 }
 
-async fn load_one(loader: &Loader, entry: Entry, before: &[Arc<PluginSet>]) -> Slot {
-    match loader.load_file(&entry, before).await {
-        Ok(taken) => Slot::Loaded(taken),
+async fn load_one(
+    loader: &Loader,
+    mut entry: Entry,
+    lock: Option<&Lock>,
+    before: &[Arc<PluginSet>],
+) -> Slot {
+    let loading = async {
+        if let Some(lock) = lock {
+            let locked = lock.digest(&entry);
+            entry.locked = Some(locked.map_err(|error| load_error(&entry.name, error))?);
+        }
+        loader.load_file(&entry, before).await
+    };
+    match loading.await {
+        Ok(taken) => Slot::Loaded {
+            entry: Box::new(entry),
+            taken,
+        },
         Err(error) => {
             let (code, message) = match error {
                 PluginError::Load { code, message, .. } => (code, message),
@@ -158,7 +195,7 @@ fn set_of(slots: &[Slot], of_manifest: &Groups) -> Result<PluginSet, String> {
     let mut mistakes = Vec::new();
     for slot in slots {
         match slot {
-            Slot::Loaded(taken) => plugins.push(taken.plugin.clone()),
+            Slot::Loaded { taken, .. } => plugins.push(taken.plugin.clone()),
             Slot::Failed { name, message, .. } => {
                 mistakes.push(format!("plugin `{name}`: {message}"));
             }
@@ -179,6 +216,30 @@ fn set_of(slots: &[Slot], of_manifest: &Groups) -> Result<PluginSet, String> {
 }
 
 impl Attempt {
+    /// Adds what is wrong beside the manifest.
+    pub(super) fn note(&mut self, error: String) {
+        self.error = Some(match self.error.take() {
+            Some(before) => format!("{before}\n{error}"),
+            None => error,
+        });
+    }
+
+    /// What is known of each plugin of the manifest.
+    pub(super) fn checked(&self) -> Vec<Checked> {
+        self.slots.iter().map(Slot::checked).collect()
+    }
+
+    /// The components of the manifest, where all of them were loaded.
+    pub(super) fn lock(&self) -> Lock {
+        let mut lock = Lock::default();
+        for slot in &self.slots {
+            if let Slot::Loaded { entry, taken } = slot {
+                lock.add(entry, &taken.plugin.pin.digest);
+            }
+        }
+        lock
+    }
+
     /// `{"revision", "error"?, "attemptedAt", "plugins": […], "groups": […]}`: each plugin of the active set, with the
     /// last error where the manifest asks for something else of it that cannot be had; then those of the
     /// manifest that are not in the set. The same of groups.
@@ -192,7 +253,7 @@ impl Attempt {
                 .find(|line| line.get("name").is_some_and(|known| known == name));
             match (line, slot) {
                 (Some(line), slot) => slot.tell(line),
-                (None, Slot::Loaded(taken)) => {
+                (None, Slot::Loaded { taken, .. }) => {
                     let mut line = taken.plugin.status("loaded");
                     slot.tell(&mut line);
                     lines.push(line);
@@ -256,15 +317,54 @@ impl Attempt {
 impl Slot {
     fn name(&self) -> &str {
         match self {
-            Self::Loaded(taken) => &taken.plugin.pin.name,
+            Self::Loaded { taken, .. } => &taken.plugin.pin.name,
             Self::Failed { name, .. } => name,
+        }
+    }
+
+    fn checked(&self) -> Checked {
+        let of_entry = |name: &str, entry: Option<&Entry>| Checked {
+            name: name.to_owned(),
+            pinned: entry.is_some_and(|entry| entry.sha256.is_some()),
+            locked: entry.is_some_and(|entry| entry.locked.is_some()),
+            grants: entry.map(|entry| entry.grants.words()).unwrap_or_default(),
+            ..Checked::default()
+        };
+        match self {
+            Self::Loaded {
+                entry,
+                taken: Taken { plugin, .. },
+            } => Checked {
+                digest: Some(plugin.pin.digest.clone()),
+                signed_by: plugin.signed_by.clone(),
+                asks: plugin
+                    .component
+                    .asks()
+                    .iter()
+                    .map(|&grant| grant.to_owned())
+                    .collect(),
+                ..of_entry(&entry.name, Some(entry))
+            },
+            Self::Failed {
+                name,
+                entry,
+                code,
+                message,
+            } => Checked {
+                code: Some(code),
+                error: Some(message.clone()),
+                ..of_entry(name, entry.as_deref())
+            },
         }
     }
 
     /// Adds to the line of an active plugin what the manifest asks for, where it is not what is active.
     fn tell(&self, line: &mut Map<String, Value>) {
         match self {
-            Self::Loaded(Taken { plugin, away }) => {
+            Self::Loaded {
+                taken: Taken { plugin, away },
+                ..
+            } => {
                 line.insert("asked".to_owned(), json!(plugin.pin.digest));
                 if let Some(error) = away {
                     line.insert("code".to_owned(), json!(error.code));

@@ -63,6 +63,9 @@ pub struct SetChange {
     /// SHA-256 of each plugin's component.
     #[serde(default)]
     pub digests: BTreeMap<String, String>,
+    /// Names of the keys that signed each plugin's component, at the time of the change.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signed_by: BTreeMap<String, Vec<String>>,
     /// The set that is tried beside it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialChange>,
@@ -215,6 +218,7 @@ mod tests {
             revision: revision.into(),
             manifest: None,
             digests: BTreeMap::new(),
+            signed_by: BTreeMap::new(),
             trial: None,
         }
     }

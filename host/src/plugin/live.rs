@@ -65,7 +65,11 @@ impl Plugins {
             settings: settings.clone(),
             outbound: outbound.clone(),
             loader: Loader::new(settings, data_dir, Arc::clone(&bucket))
-                .map(|loader| loader.fetching(settings, outbound))
+                .map(|loader| {
+                    loader
+                        .fetching(settings, outbound)
+                        .requiring(&settings.signatures)
+                })
                 .map_err(|error| error.to_string()),
             history: History::new(bucket),
             active: RwLock::default(),
@@ -170,9 +174,11 @@ impl Plugins {
             let taken_before = change.is_some_and(|change| change.manifest.as_ref() == Some(&mark));
             let stands = taken_before && !overrule;
             if stands && self.keep_last_good(standing.as_ref()).await {
+                self.refresh(&set);
                 return Ok(Changed::nothing(self.revision()));
             }
-            let active = self.as_manifest_says(set, extent, change).await?;
+            let active = self.as_manifest_says(set, extent, change).await;
+            let active = active.inspect_err(|error| self.note(error.to_string()))?;
             if taken_before && change.is_some_and(|change| active.is_of(change)) {
                 self.activate(active);
                 return Ok(Changed::nothing(self.revision()));
@@ -307,7 +313,11 @@ impl Plugins {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, revision = change.revision, "the last good plugin set cannot be loaded");
+                let revision = &*change.revision;
+                tracing::error!(%error, revision, "the last good plugin set cannot be loaded");
+                self.note(format!(
+                    "the set from before, `{revision}`, cannot be made active again: {error}"
+                ));
                 false
             }
         }
@@ -395,6 +405,7 @@ impl Plugins {
             revision: set.revision().to_owned(),
             manifest: wanted.manifest,
             digests: set.digests(),
+            signed_by: set.signers(),
             trial: trial
                 .as_ref()
                 .map(|trial| TrialChange::new(&trial.set, trial.extent)),
@@ -423,6 +434,25 @@ impl Plugins {
 
     fn is_active(&self, change: &SetChange) -> bool {
         self.active().is_some_and(|active| active.is_of(change))
+    }
+
+    /// Takes over what is new of the same set: who signed its components.
+    fn refresh(&self, set: &Arc<PluginSet>) {
+        if let Some(active) = self.active()
+            && active.set.revision() == set.revision()
+            && active.set.signers() != set.signers()
+        {
+            self.activate(Active {
+                set: Arc::clone(set),
+                trial: active.trial.clone(),
+            });
+        }
+    }
+
+    /// Shows operators what is wrong beside the manifest.
+    fn note(&self, error: String) {
+        let mut attempt = self.attempt.write().unwrap_or_else(PoisonError::into_inner);
+        attempt.note(error);
     }
 
     fn activate(&self, active: Active) {

@@ -40,6 +40,11 @@ pub(super) struct Loader {
     pub(super) max_component_size: u64,
     /// By what sources are fetched; a job loads from the bucket only.
     pub(super) sources: Option<Sources>,
+    /// Whose signatures are known and wanted. A job knows none and wants none: it loads by digest, from the
+    /// gateway's bucket, what the gateway has verified.
+    pub(super) signatures: Arc<config::Signatures>,
+    /// Nothing is kept in the bucket.
+    pub(super) is_aside: bool,
     /// Whether what is loaded has tool calls to judge.
     judging: bool,
 }
@@ -49,7 +54,7 @@ pub(super) struct Loader {
 pub(super) struct Sources {
     pub(super) client: ForPlugins,
     pub(super) registries: config::Registries,
-    outbound: config::Outbound,
+    pub(super) outbound: config::Outbound,
 }
 
 /// A plugin of a manifest, loaded.
@@ -133,6 +138,8 @@ impl Loader {
             bucket,
             max_component_size: settings.max_component_size,
             sources: None,
+            signatures: Arc::default(),
+            is_aside: false,
             judging: false,
         })
     }
@@ -162,6 +169,18 @@ impl Loader {
         self
     }
 
+    /// The same, and only what is signed as these settings want it.
+    pub(super) fn requiring(mut self, signatures: &config::Signatures) -> Self {
+        self.signatures = Arc::new(signatures.clone());
+        self
+    }
+
+    /// The same for whoever only wants to know what would be loaded.
+    pub(super) fn aside(mut self) -> Self {
+        self.is_aside = true;
+        self
+    }
+
     /// Loads one plugin of a manifest and keeps its component in the bucket; takes it from `before`
     /// where it is the same.
     pub(super) async fn load_file(
@@ -183,21 +202,30 @@ impl Loader {
                 format!("the component's SHA-256 is {digest}, not the one that the manifest pins"),
             )));
         }
+        entry.is_locked_at(&digest).map_err(failed)?;
         if let Some(about) = &fetched.about {
             about.check(entry.world).map_err(failed)?;
         }
+        let verified = self.verify(entry, &digest, &fetched).await?;
         let pin = Pin::new(entry, digest.clone());
-        let plugin = match same_of(before, &pin) {
+        let same = same_of(before, &pin);
+        let plugin = match same.filter(|same| same.signed_by == verified.signed_by) {
             Some(same) => same.clone(),
             None => {
                 let bytes = fetched.bytes.clone();
                 let plugin = self.check(pin, bytes.clone()).await?;
                 self.keep(&component_name(&digest), Bytes::from_owner(bytes))
                     .await?;
-                Arc::new(plugin)
+                self.keep_signatures(&digest, &verified).await?;
+                Arc::new(LoadedPlugin {
+                    signed_by: verified.signed_by,
+                    ..plugin
+                })
             }
         };
-        if let Source::Registry(reference) = &entry.source {
+        if let Source::Registry(reference) = &entry.source
+            && !self.is_aside
+        {
             artifact_memory::remember(&*self.bucket, reference, &fetched).await?;
         }
         Ok(Taken {
@@ -305,6 +333,7 @@ impl Loader {
             modes,
             description,
             component,
+            signed_by: Vec::new(),
             counters,
             since: Timestamp::now(),
         })
@@ -312,6 +341,9 @@ impl Loader {
 
     /// Puts an object whose name follows from its content; one that stands there is the same.
     async fn keep(&self, name: &str, data: Bytes) -> Result<(), BucketError> {
+        if self.is_aside {
+            return Ok(());
+        }
         match self
             .bucket
             .put(name, data, When::Absent, Durability::Synced)
@@ -382,7 +414,12 @@ impl Loader {
                     bytes
                 }
             };
-            plugins.push(Arc::new(self.check(pin.clone(), bytes).await?));
+            let verified = self.verify_kept(&pin.name, &pin.digest, &bytes).await?;
+            let plugin = self.check(pin.clone(), bytes).await?;
+            plugins.push(Arc::new(LoadedPlugin {
+                signed_by: verified.signed_by,
+                ..plugin
+            }));
         }
         Ok(plugins)
     }

@@ -93,6 +93,8 @@ pub(super) struct LoadedPlugin {
     pub(super) modes: Modes,
     pub(super) description: Description,
     pub(super) component: Component,
+    /// Names of the keys that signed the component, where it was looked for them.
+    pub(super) signed_by: Vec<String>,
     pub(super) counters: Counters,
     pub(super) since: Timestamp,
 }
@@ -130,6 +132,7 @@ impl LoadedPlugin {
             "onError": pin.on_error,
             "state": state,
             "digest": pin.digest,
+            "signedBy": self.signed_by,
             "contract": self.component.contract(),
             "settings": pin.settings,
             "grants": pin.grants,

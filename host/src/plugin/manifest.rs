@@ -82,8 +82,12 @@ pub(super) struct Entry {
     pub(super) world: World,
     /// Of the component.
     pub(super) source: Source,
+    /// The same as it is written.
+    pub(super) written: String,
     /// The digest that the operator pinned, in lower case.
     pub(super) sha256: Option<String>,
+    /// The digest of the lock file, where there is one.
+    pub(super) locked: Option<String>,
     pub(super) settings: Map<String, Value>,
     pub(super) grants: Grants,
     pub(super) mode: Enforcement,
@@ -214,6 +218,8 @@ fn check(
         required: of_actions(&entry, "required", entry.required)?,
         sha256: pinned(&entry, &source)?,
         source,
+        written: entry.source.clone(),
+        locked: None,
         grants: grants(entry.world, &entry.grants, outbound)?,
         mode: mode(&entry)?,
         limits: limits(entry.world, &entry.limits, defaults)?,

@@ -1,13 +1,15 @@
 //! Plugins as the rest of the gateway sees them: the manifest, one immutable [`PluginSet`], what a
 //! call decided, and the log of decisions.
 //!
-//! `manifest` reads what the operator wrote, `source` says where components are, `obtain` has them from there,
-//! from `registry/` by what `artifact_memory` knows of it; `about` is what their authors say. `load` makes
+//! `manifest` reads what the operator wrote, `lock` which bytes that were, `source` says where components are,
+//! `obtain` has them from there, from `registry/` by what `artifact_memory` knows of it; `about` is what their
+//! authors say, `signature` who signed them and `signed` where that is kept. `load` makes
 //! [`LoadedPlugin`](loaded::LoadedPlugin)s of it or of a revision in the bucket. A `set` of them is asked in
 //! `validate`, `decide` and `action`; `answer` says what their answers mean, a `group` judges together, by an
 //! `expression` and its members' `ballot`. `shipping` takes a plugin out of a source, into a registry or a
 //! manifest. `live` holds what is active and changes it, `operate` is what operators
-//! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest; `watch` notices
+//! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest,
+//! `aside` one that changes nothing; `watch` notices
 //! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
 //! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
 //! itself. What a plugin may see is in `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
@@ -21,6 +23,7 @@ mod action;
 mod answer;
 mod artifact_memory;
 mod artifacts;
+mod aside;
 mod attempt;
 mod ballot;
 mod change;
@@ -41,6 +44,7 @@ mod limits;
 mod live;
 mod load;
 mod loaded;
+mod lock;
 mod manifest;
 #[cfg(test)]
 mod memory_bucket;
@@ -53,6 +57,8 @@ mod registry;
 mod search;
 mod set;
 mod shipping;
+mod signature;
+mod signed;
 mod source;
 mod trial;
 mod validate;
@@ -71,6 +77,7 @@ use crate::wasm::EngineError;
 
 pub use about::About;
 pub use artifacts::{Artifacts, Stored};
+pub use aside::{Aside, Checked, Locking};
 pub use change::{Asked, ChangeError, Changed};
 pub use compare::{Answers, Question, Said, answers};
 pub use decision::{Approved, Decision};
@@ -90,6 +97,7 @@ pub use notes::{Notes, TaskState};
 pub use operate::NewMode;
 pub use set::PluginSet;
 pub use shipping::{Parcel, Published, Shipping};
+pub use signature::PublicKey;
 pub use trial::{Active, Extent, Pinned, TrialChange};
 pub use verdict::{
     Action, ActionRun, ActionWhen, Capabilities, OptionsRefused, Rejection, Ruling, StandingAction,
@@ -149,6 +157,7 @@ fn test_settings(manifest: &Path) -> config::Plugins {
         max_inputs: 1 << 20,
         inputs_expire: std::time::Duration::from_secs(3600),
         registries: std::collections::BTreeMap::new(),
+        signatures: config::Signatures::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::load::{Loader, Sources, component_name};
 use super::manifest::Entry;
 use super::registry::{Pull, Reference};
+use super::signature::Claim;
 use super::source::Fetched;
 use super::{about, artifact_memory};
 use crate::wasm::LoadError;
@@ -103,6 +104,23 @@ impl Loader {
             (None, Some(digest)) => self.of_bucket(digest).await.ok(),
             (None, None) => None,
         }
+    }
+
+    /// What cosign has put beside an artifact since it was fetched.
+    pub(super) async fn signatures_of(
+        &self,
+        reference: &Reference,
+        fetched: &Fetched,
+    ) -> Result<Vec<Claim>, LoadError> {
+        let (Some(digest), Some(sources)) = (&fetched.manifest_digest, &self.sources) else {
+            return Ok(Vec::new());
+        };
+        let reference = reference.pinned(digest);
+        let Sources {
+            client, registries, ..
+        } = sources;
+        let mut pull = Pull::begin(client, registries, &reference).await?;
+        Ok(Claim::of_artifact(digest, pull.signatures().await?))
     }
 
     async fn ask_registry(&self, reference: &Reference) -> Result<Fetched, LoadError> {

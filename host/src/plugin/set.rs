@@ -139,6 +139,17 @@ impl PluginSet {
             .collect()
     }
 
+    /// Who signed each plugin's component, by its name, where anybody did.
+    pub(super) fn signers(&self) -> BTreeMap<String, Vec<String>> {
+        let signed = self
+            .plugins
+            .iter()
+            .filter(|plugin| !plugin.signed_by.is_empty());
+        signed
+            .map(|plugin| (plugin.pin.name.clone(), plugin.signed_by.clone()))
+            .collect()
+    }
+
     pub(super) fn plugins(&self) -> &[Arc<LoadedPlugin>] {
         &self.plugins
     }

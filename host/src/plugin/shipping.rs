@@ -47,6 +47,8 @@ pub struct Parcel {
     pub shape: Shape,
     /// Where it is from a registry: the same source with the digest of its manifest.
     pub pinned: Option<String>,
+    /// Names of the keys that signed it, for whom it is to be loaded by.
+    pub signed_by: Vec<String>,
     /// Whether its author wrote `about`.
     is_told: bool,
 }
@@ -92,6 +94,14 @@ impl Shipping {
         })
     }
 
+    /// The same for what a gateway with these settings is to load: only what is signed as they want it.
+    #[must_use]
+    pub fn for_gateway(mut self, config: &Config) -> Self {
+        let signatures = &config.plugins.signatures;
+        self.bench.loader = self.bench.loader.requiring(signatures);
+        self
+    }
+
     /// Fetches a plugin. `source` is as in a manifest in `directory`, `sha256` as it is pinned there.
     pub async fn fetch(
         &self,
@@ -128,6 +138,8 @@ impl Shipping {
                 format!("the component's SHA-256 is {digest}, not the one that was asked for");
             return Err(failed(LoadError::new("plugin-digest-mismatch", message)));
         }
+        let loader = &self.bench.loader;
+        let signed_by = loader.verify(&entry, &digest, &fetched).await?.signed_by;
         let name = component_name(&digest);
         let content = Bytes::from_owner(fetched.bytes.clone());
         let put = self
@@ -141,7 +153,11 @@ impl Shipping {
             }
             _ => None,
         };
-        self.parcel(fetched, digest, pinned).await
+        let parcel = self.parcel(fetched, digest, pinned).await?;
+        Ok(Parcel {
+            signed_by,
+            ..parcel
+        })
     }
 
     async fn parcel(
@@ -178,6 +194,7 @@ impl Shipping {
             about,
             shape,
             pinned,
+            signed_by: Vec::new(),
             is_told,
         })
     }

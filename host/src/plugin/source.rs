@@ -1,5 +1,5 @@
-//! Where a component comes from: a file or a directory beside the manifest, a server by HTTPS, an OCI
-//! registry, or the bucket.
+//! Where a component comes from, and its signatures with it: a file or a directory beside the manifest, a
+//! server by HTTPS, an OCI registry, or the bucket.
 //!
 //! What comes from a server is pinned by its SHA-256, so it does not matter which server it was, how often
 //! it redirected, or whether it is still there: what the bucket has under that digest is not fetched again.
@@ -14,6 +14,8 @@ use super::about::{self, About};
 use super::http::{HttpClient, HttpRequest};
 use super::manifest::{digest, mistake};
 use super::registry::{self, Reference};
+use super::signature::{self, Claim, Signed};
+use super::signed;
 use crate::config;
 use crate::outbound::ForPlugins;
 use crate::wasm::LoadError;
@@ -55,14 +57,6 @@ pub(super) struct Fetched {
     pub(super) away: Option<LoadError>,
 }
 
-/// A signature as cosign keeps it beside an artifact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Signed {
-    /// What was signed.
-    pub(super) payload: Vec<u8>,
-    pub(super) signature: Vec<u8>,
-}
-
 impl From<Arc<[u8]>> for Fetched {
     fn from(bytes: Arc<[u8]>) -> Self {
         Self {
@@ -72,6 +66,15 @@ impl From<Arc<[u8]>> for Fetched {
             about: None,
             away: None,
         }
+    }
+}
+
+impl Fetched {
+    /// What its registry has for signatures of it.
+    pub(super) fn claims(&self) -> Vec<Claim> {
+        let manifest = self.manifest_digest.as_deref();
+        let claims = manifest.map(|digest| Claim::of_artifact(digest, self.signatures.clone()));
+        claims.unwrap_or_default()
     }
 }
 
@@ -131,20 +134,20 @@ impl Source {
             return Vec::new();
         };
         let mut files = vec![path.clone()];
+        let mut component = Some(path.clone());
         if path.is_dir() {
             files.push(path.join(about::FILE));
-            files.extend(
-                about::of_directory(path)
-                    .ok()
-                    .map(|(_, component)| component),
-            );
+            component = about::of_directory(path)
+                .ok()
+                .map(|(_, component)| component);
+            files.extend(component.clone());
         }
+        files.extend(component.as_deref().map(signed::file_beside));
         files
     }
 }
 
-/// Fetches a component of at most `most` bytes; each place that a server redirects to is judged like the
-/// first one.
+/// Fetches a component of at most `most` bytes.
 pub(super) async fn fetch(
     client: &dyn HttpClient,
     outbound: &config::Outbound,
@@ -152,12 +155,6 @@ pub(super) async fn fetch(
     most: u64,
 ) -> Result<Vec<u8>, LoadError> {
     let host = url.host_str().unwrap_or_default();
-    let away = |why: String| {
-        LoadError::new(
-            "plugin-source-unreachable",
-            format!("`{host}` does not give the component: {why}"),
-        )
-    };
     // To ask again would be of no use.
     let too_large = || {
         LoadError::new(
@@ -165,6 +162,59 @@ pub(super) async fn fetch(
             format!("`{host}` gives more than {most} bytes (plugins.max_component_size)"),
         )
     };
+    match get(client, outbound, url, most, "component").await? {
+        Answer::Body(bytes) => Ok(bytes),
+        Answer::TooLarge => Err(too_large()),
+        Answer::Status(status) => Err(away(url, "component", format!("it answers {status}"))),
+    }
+}
+
+/// Fetches what lies beside a component as `.sig`; none where nothing does.
+pub(super) async fn fetch_signatures(
+    client: &dyn HttpClient,
+    outbound: &config::Outbound,
+    component: &Url,
+) -> Result<Vec<Claim>, LoadError> {
+    let mut url = component.clone();
+    url.set_path(&format!("{}.sig", component.path()));
+    let shown = url.path();
+    match get(client, outbound, &url, signature::FILE, "signatures").await? {
+        Answer::Body(bytes) => Claim::detached(&bytes, shown),
+        Answer::TooLarge => Err(LoadError::new(
+            "plugin-signature-refused",
+            format!("`{shown}` has more than {} bytes", signature::FILE),
+        )),
+        // 403 is what object storage says of an object that is not there.
+        Answer::Status(403 | 404 | 410) => Ok(Vec::new()),
+        Answer::Status(status) => Err(away(&url, "signatures", format!("it answers {status}"))),
+    }
+}
+
+/// What a server answers in the end.
+enum Answer {
+    Body(Vec<u8>),
+    TooLarge,
+    /// Neither a success nor a redirect.
+    Status(u16),
+}
+
+fn away(url: &Url, what: &str, why: String) -> LoadError {
+    let host = url.host_str().unwrap_or_default();
+    LoadError::new(
+        "plugin-source-unreachable",
+        format!("`{host}` does not give the {what}: {why}"),
+    )
+}
+
+/// Each place that a server redirects to is judged like the first one.
+async fn get(
+    client: &dyn HttpClient,
+    outbound: &config::Outbound,
+    url: &Url,
+    most: u64,
+    what: &str,
+) -> Result<Answer, LoadError> {
+    let away = |why: String| away(url, what, why);
     let mut place = url.clone();
     for _ in 0..=REDIRECTS {
         let request = HttpRequest {
@@ -174,14 +224,14 @@ pub(super) async fn fetch(
             body: Vec::new(),
             timeout: TIME,
         };
-        let answer = client.send(request, most.saturating_add(HEADERS)).await;
-        let answer = answer.map_err(|failure| match failure.code {
-            "answer-too-large" => too_large(),
-            _ => away(failure.message),
-        })?;
+        let answer = match client.send(request, most.saturating_add(HEADERS)).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.code == "answer-too-large" => return Ok(Answer::TooLarge),
+            Err(failure) => return Err(away(failure.message)),
+        };
         match answer.status {
-            200 if answer.body.len() as u64 > most => return Err(too_large()),
-            200 => return Ok(answer.body),
+            200 if answer.body.len() as u64 > most => return Ok(Answer::TooLarge),
+            200 => return Ok(Answer::Body(answer.body)),
             301 | 302 | 303 | 307 | 308 => {
                 let to = answer.headers.iter().find(|(name, _)| name == "location");
                 let to = to.and_then(|(_, to)| place.join(to).ok());
@@ -190,7 +240,7 @@ pub(super) async fn fetch(
                     away(format!("it redirects where nobody may go: {forbidden}"))
                 })?;
             }
-            status => return Err(away(format!("it answers {status}"))),
+            status => return Ok(Answer::Status(status)),
         }
     }
     Err(away(format!("it redirects more than {REDIRECTS} times")))

@@ -52,6 +52,7 @@ impl Extent {
 
 /// A trial as it is kept in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TrialChange {
     /// Of the set that is tried.
     pub revision: String,
@@ -64,6 +65,9 @@ pub struct TrialChange {
     /// SHA-256 of each plugin's component.
     #[serde(default)]
     pub digests: BTreeMap<String, String>,
+    /// Names of the keys that signed each plugin's component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signed_by: BTreeMap<String, Vec<String>>,
 }
 
 impl TrialChange {
@@ -73,6 +77,7 @@ impl TrialChange {
             share: extent.share,
             shadow: extent.shadow,
             digests: set.digests(),
+            signed_by: set.signers(),
         }
     }
 

@@ -65,8 +65,11 @@ async fn files(plugins: Arc<Plugins>, stop: CancellationToken) {
             if let Err(error) = plugins.take_manifest(&asked).await {
                 tracing::error!(%error, "the manifest's plugins cannot be used: what was active stays active");
             }
-            // The new manifest may name other files.
-            seen = look(plugins.files()).await;
+            // The new manifest may name other files, and any may have been written while it was read: a
+            // signature comes after its component. Then it is read once more.
+            let after = look(plugins.files()).await;
+            settled = after == seen;
+            seen = after;
         }
     }
 }

@@ -184,12 +184,12 @@ fn named<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     lines.map_or(&[], Vec::as_slice)
 }
 
-fn word<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(super) fn word<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or("-")
 }
 
 /// Enough of a digest to tell it from others.
-fn start(digest: &str) -> &str {
+pub(super) fn start(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 

@@ -18,7 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::about::About;
 use super::http::HttpClient;
-use super::source::{Signed, layout_error};
+use super::signature::Signed;
+use super::source::layout_error;
 use crate::config::Registries;
 use crate::wasm::LoadError;
 use exchange::{Ask, Exchange, LONG, SHORT};

@@ -47,6 +47,7 @@ pub(in crate::cli::plugin) struct Options {
 
 pub(super) async fn run(options: Options, as_json: bool, sources: &Sources) -> anyhow::Result<()> {
     let (config, shipping) = open(sources)?;
+    let shipping = shipping.for_gateway(&config);
     // A link's target is what is changed, not the link.
     let manifest = &config.plugins.manifest;
     let manifest = manifest.canonicalize().unwrap_or_else(|_| manifest.clone());
@@ -87,6 +88,9 @@ pub(super) async fn run(options: Options, as_json: bool, sources: &Sources) -> a
             "It stands in {}; a running gateway takes it up by itself, as `gatehouse plugin list` shows.",
             manifest.display()
         );
+        if manifest.with_extension("lock").exists() {
+            println!("The lock file does not have it yet: `gatehouse plugin lock` writes it anew.");
+        }
     }
     Ok(())
 }
@@ -251,6 +255,7 @@ fn show(name: &str, parcel: &Parcel, line: &Map<String, Value>, as_json: bool, c
             "name": name,
             "about": about,
             "sha256": parcel.digest,
+            "signedBy": parcel.signed_by,
             "asks": asks,
             "grants": given,
             "changed": changed,
@@ -266,12 +271,16 @@ fn show(name: &str, parcel: &Parcel, line: &Map<String, Value>, as_json: bool, c
         }
     };
     println!(
-        "{name}: {} {}, {}, {}\nsha256    {}\nasks      {}\ngiven     {}",
+        "{name}: {} {}, {}, {}\nsha256    {}\nsigned by {}\nasks      {}\ngiven     {}",
         about.name,
         about.version,
         about.world.as_str(),
         about.contract,
         parcel.digest,
+        match &*parcel.signed_by {
+            [] => "no key of plugins.signatures".to_owned(),
+            names => names.join(", "),
+        },
         or_nothing(asks.join(", ")),
         or_nothing(given.join(", ")),
     );
