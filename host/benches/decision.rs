@@ -14,7 +14,7 @@ use gatehouse::bucket::directory::DirectoryBucket;
 use gatehouse::config::{self, Config, Sources};
 use gatehouse::plugin::{Grants, Plugins, RealPath, TaskState, TaskView, ToolCall, Verdict};
 use gatehouse::task::Mode;
-use gatehouse::wasm::{Component, Engine, Limits, Reach, Terms, World};
+use gatehouse::wasm::{Compiler, Component, Engine, Limits, Reach, Terms, World};
 
 /// What a job gives the plugins by default.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -142,7 +142,7 @@ impl Bench {
         };
         let bytes = std::fs::read(source).unwrap().into();
         let component = runtime.block_on(async {
-            let engine = Engine::new(4).unwrap();
+            let engine = Engine::new(4, Compiler::here()).unwrap();
             Component::load(&engine, None, terms, bytes).await.unwrap()
         });
         for (tool, call) in &self.calls {
@@ -164,7 +164,7 @@ impl Bench {
         let config = self.config(plugin, source);
         let set = runtime.block_on(async {
             let bucket = DirectoryBucket::open(config.data_dir.join("bucket")).unwrap();
-            let plugins = Plugins::load(&config, Arc::new(bucket)).await;
+            let plugins = Plugins::load(&config, Compiler::here(), Arc::new(bucket)).await;
             plugins.active().unwrap().set().clone()
         });
         let state = TaskState::default();

@@ -24,7 +24,7 @@ use super::{
 use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::redact::Redactor;
-use crate::wasm::{Call, CallOutcome, Reach, World};
+use crate::wasm::{Call, CallOutcome, Compiler, Reach, World};
 
 /// Bytes of the agent's own names in a decision; it chooses those of MCP tools.
 const NAME: usize = 256;
@@ -58,7 +58,8 @@ impl PluginSet {
         revision: &str,
         redactor: Redactor,
     ) -> Result<Arc<Self>, PluginError> {
-        let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?;
+        let compiler = Compiler::apart(&config.plugins);
+        let loader = Loader::new(&config.plugins, &config.data_dir, compiler, bucket)?;
         let pins = loader.pins(revision).await?;
         let plugins = loader.load_pins(&pins, &[]).await?;
         Ok(Arc::new(Self {
@@ -108,8 +109,14 @@ impl PluginSet {
     }
 
     /// Asks the n-th validator; none where it is off for this task. A plugin that cannot answer counts
-    /// as its `on_error` says, and so does an `n` that does not exist: as a refusal.
-    pub async fn validate(&self, n: usize, task: Arc<TaskView>) -> Option<(Validation, Decision)> {
+    /// as its `on_error` says, and so does an `n` that does not exist: as a refusal. What it says is freed
+    /// of what the redactor knows: a request may repeat its secrets where anybody reads them.
+    pub async fn validate(
+        &self,
+        n: usize,
+        task: Arc<TaskView>,
+        redactor: &Redactor,
+    ) -> Option<(Validation, Decision)> {
         let Some(plugin) = self.of(World::Validator).nth(n) else {
             return Some(self.no_such_validator(n));
         };
@@ -121,12 +128,13 @@ impl PluginSet {
             .component
             .validate(Reach {
                 task: Some(task),
-                redactor: self.redactor.clone(),
+                redactor: redactor.clone(),
                 ..Reach::default()
             })
             .await;
         let mut decision = self.decision(plugin, "validation", mode, &call);
-        let validation = match answer::settle(call, &self.redactor).and_then(answer::validation) {
+        let answered = answer::settle(call, redactor);
+        let validation = match answered.and_then(|said| answer::validation(said, redactor)) {
             Ok(validation) => validation,
             Err(fault) => {
                 fault.record(&mut decision);

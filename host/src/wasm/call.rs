@@ -9,6 +9,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use super::bindings::{Answer, Description, Opinion};
 use super::component::{Component, Pre};
 use super::guest::{Guest, Reach};
+use super::limits::HANDLES;
 use super::output::cut;
 
 /// Time for what is asked once, when a plugin is loaded: `describe` and `check-settings` may be the
@@ -155,6 +156,7 @@ impl Running {
         let guest = Guest::new(&component.terms, reach);
         let mut store = Store::new(component.engine.inner(), guest);
         store.limiter(|guest| &mut guest.limiter);
+        store.set_max_component_handles(HANDLES);
         let output = component.terms.limits.output.saturating_add(FRAME);
         store.set_hostcall_fuel(usize::try_from(output).unwrap_or(usize::MAX));
         let since = Instant::now();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::compiler::Compiler;
 use super::limits::MAX_MEMORY;
 
 /// Between two looks at the deadlines. A shorter tick wakes the thread more often than anybody
@@ -34,6 +35,7 @@ pub enum EngineError {
 pub struct Engine {
     inner: wasmtime::Engine,
     slots: Arc<Semaphore>,
+    compiler: Compiler,
     _ticker: Arc<Ticker>,
 }
 
@@ -47,8 +49,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine for `max_instances` calls at once.
-    pub fn new(max_instances: u32) -> Result<Self, EngineError> {
+    /// An engine for `max_instances` calls at once, of components that `compiler` compiles.
+    pub fn new(max_instances: u32, compiler: Compiler) -> Result<Self, EngineError> {
         let max_instances = max_instances.max(1);
         let mut config = base_config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(max_instances)));
@@ -62,6 +64,7 @@ impl Engine {
         Ok(Self {
             inner,
             slots: Arc::new(Semaphore::new(max_instances as usize)),
+            compiler,
             _ticker: Arc::new(ticker),
         })
     }
@@ -70,13 +73,18 @@ impl Engine {
         &self.inner
     }
 
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
     /// Waits for a free instance. None only once the semaphore is closed, which nobody does.
     pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
         self.slots.acquire().await.ok()
     }
 }
 
-fn base_config() -> Config {
+/// What decides on the form of compiled components: the same for whoever compiles and whoever runs them.
+pub(super) fn base_config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -176,10 +184,11 @@ impl Drop for Ticker {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::wasm::cache;
 
     #[test]
     fn the_ticker_ends_with_the_last_engine() {
-        let engine = Engine::new(2).unwrap();
+        let engine = Engine::new(2, Compiler::here()).unwrap();
         let weak = engine.inner().weak();
         let clone = engine.clone();
         drop(engine);
@@ -188,9 +197,17 @@ mod tests {
         assert!(weak.upgrade().is_none());
     }
 
+    #[test]
+    fn what_is_compiled_apart_fits_the_engine_that_has_a_pool() {
+        let hash = |engine: &wasmtime::Engine| cache::key("", engine);
+        let apart = wasmtime::Engine::new(&base_config()).unwrap();
+        let pooled = Engine::new(2, Compiler::here()).unwrap();
+        assert_eq!(hash(&apart), hash(pooled.inner()));
+    }
+
     #[tokio::test]
     async fn no_more_calls_run_at_once_than_configured() {
-        let engine = Engine::new(1).unwrap();
+        let engine = Engine::new(1, Compiler::here()).unwrap();
         let first = engine.slot().await.unwrap();
         assert_eq!(engine.slots.available_permits(), 0);
         drop(first);

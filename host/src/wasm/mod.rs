@@ -13,6 +13,8 @@
 mod bindings;
 mod cache;
 mod call;
+mod compile_apart;
+mod compiler;
 mod component;
 mod contract;
 mod engine;
@@ -27,6 +29,9 @@ pub use bindings::{Answer, Description, Opinion, Refusal};
 pub use cache::Cache;
 pub(crate) use cache::read_bounded;
 pub use call::{Call, CallOutcome};
+pub(crate) use compile_apart::compile_apart;
+pub use compiler::Compiler;
+pub(crate) use compiler::{Bounds as CompileBounds, COMMAND as COMPILE_COMMAND};
 pub use component::{Component, LoadError, Terms, World};
 pub use engine::{Engine, EngineError};
 pub use guest::{Reach, StatedPaths};
