@@ -19,7 +19,7 @@ use gatehouse::plugin::{
 };
 use gatehouse::redact::Redactor;
 use gatehouse::task::Mode;
-use gatehouse::wasm::{Component, Engine, Limits, Reach, Terms, World};
+use gatehouse::wasm::{Compiler, Component, Engine, Limits, Reach, Terms, World};
 
 use kept::repository;
 use serde_json::{Value, json};
@@ -147,7 +147,7 @@ impl Bench {
         };
         let bytes = std::fs::read(source).unwrap().into();
         let component = runtime.block_on(async {
-            let engine = Engine::new(4).unwrap();
+            let engine = Engine::new(4, Compiler::here()).unwrap();
             Component::load(&engine, None, terms, bytes).await.unwrap()
         });
         let ready = runtime.block_on(async { component.clone().kept_ready() });
@@ -181,7 +181,7 @@ impl Bench {
         let config = self.config(plugin, source);
         let set = runtime.block_on(async {
             let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket")).unwrap());
-            let plugins = Plugins::load(&config, bucket.clone()).await;
+            let plugins = Plugins::load(&config, Compiler::here(), bucket.clone()).await;
             let active = plugins.active().unwrap();
             let revision = active.set().revision();
             PluginSet::pinned(&config, bucket, revision, Redactor::default())

@@ -13,7 +13,7 @@ use gatehouse::bucket::directory::DirectoryBucket;
 use gatehouse::config::{self, Config, Sources};
 use gatehouse::plugin::{Grants, PluginSet, Plugins};
 use gatehouse::redact::Redactor;
-use gatehouse::wasm::{Cache, Component, Engine, Limits, Terms, World};
+use gatehouse::wasm::{Cache, Compiler, Component, Engine, Limits, Terms, World};
 use kept::repository;
 use tokio::runtime::Runtime;
 
@@ -40,7 +40,7 @@ fn main() {
 async fn sets(directory: &Path) {
     let config = shipped(directory);
     let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket")).unwrap());
-    let plugins = Plugins::load(&config, bucket.clone()).await;
+    let plugins = Plugins::load(&config, Compiler::here(), bucket.clone()).await;
     assert_eq!(plugins.last_error(), None);
     let active = plugins.active().unwrap();
     let revision = active.set().revision();
@@ -96,7 +96,7 @@ fn shipped(directory: &Path) -> Config {
 
 /// A policy in one language: compiled for the first time, from the cache, and in memory.
 async fn one(directory: &Path, language: &str, bytes: Arc<[u8]>) {
-    let engine = Engine::new(4).unwrap();
+    let engine = Engine::new(4, Compiler::here()).unwrap();
     let load = |cache| Component::load(&engine, cache, terms(), bytes.clone());
     let mut first = Vec::new();
     for _ in 0..3 {

@@ -17,9 +17,10 @@ use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
 use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
 use crate::outbound::{Forbidden, Outbound};
-use crate::plugin::{Plugins, keep_removing_old_inputs};
+use crate::plugin::{Plugins, keep_removing_old_inputs, keep_removing_old_sets};
 use crate::secret_file::{self, SecretError};
 use crate::task::{TaskError, TaskId, Tasks, keep_removing_old_claims};
+use crate::wasm::Compiler;
 use crate::webhook::Courier;
 
 /// All parts of a running gateway.
@@ -97,7 +98,8 @@ impl App {
             DirectoryBucket::open(config.data_dir.join("bucket")).map_err(BuildError::Storage)?,
         );
         let tasks = Tasks::new(Arc::clone(&bucket));
-        let plugins = Arc::new(Plugins::load(&config, Arc::clone(&bucket)).await);
+        let compiler = Compiler::apart(&config.plugins);
+        let plugins = Arc::new(Plugins::load(&config, compiler, Arc::clone(&bucket)).await);
 
         let courier = Courier::start(&config, Arc::clone(&bucket), outbound.clone());
         let launcher = Arc::new(LocalLauncher::new(&config, exe, job_env, isolation.clone()));
@@ -132,6 +134,11 @@ impl App {
                     config.plugins.inputs_expire,
                 )),
         );
+        tokio::spawn({
+            let (tasks, kept) = (tasks.clone(), config.plugins.keep_sets);
+            let stopping = stopping.clone();
+            stopping.run_until_cancelled_owned(keep_removing_old_sets(tasks, kept))
+        });
         tokio::spawn({
             let (tasks, stopping) = (tasks.clone(), stopping.clone());
             stopping.run_until_cancelled_owned(keep_removing_old_claims(tasks))

@@ -229,3 +229,31 @@ fn the_settings_that_documents_name_exist() {
     }
     assert!(seen > 20, "{seen}");
 }
+
+/// The names in the last column of the table of attacks.
+#[test]
+fn the_tests_that_the_threat_model_names_exist() {
+    let page = repository().join("docs/explanation/plugins.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, table) = page.split_once("## Each attack").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let sources: String = ["tests/it", "host/src"]
+        .into_iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let mut named = 0;
+    for row in rows {
+        let tests = row.split(" | ").last().unwrap();
+        let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "a row without a test: {row}");
+        for name in names {
+            assert!(
+                sources.contains(&format!("fn {name}(")),
+                "no test is named {name}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 30, "only {named} names were found");
+}

@@ -257,9 +257,18 @@ impl Gateway {
 
     /// Bytes of memory that the gateway's process holds.
     pub fn memory(&self) -> u64 {
+        self.of_memory("VmRSS:")
+    }
+
+    /// The most that it held since its start.
+    pub fn peak_memory(&self) -> u64 {
+        self.of_memory("VmHWM:")
+    }
+
+    fn of_memory(&self, field: &str) -> u64 {
         let pid = self.process.id().expect("it runs");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kilobytes = line.and_then(|line| line.trim().split(' ').next());
         1024 * kilobytes
             .and_then(|text| text.parse::<u64>().ok())

@@ -5,6 +5,7 @@
 //! produced, and for processes that were left behind.
 
 pub mod canary;
+pub mod component;
 pub mod elsewhere;
 pub mod gateway;
 pub mod git_server;

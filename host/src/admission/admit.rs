@@ -15,6 +15,7 @@ use super::schema::{FIELDS, find};
 use super::{Refusal, Request, slash_command};
 use crate::config::{Config, Task};
 use crate::plugin::{Active, Decision, OptionsRefused, Pinned, Rejection, Validation};
+use crate::redact::Redactor;
 use crate::task::{AgentSummary, Mode, Phase, Record, Status, TaskId, names};
 
 /// Longest words of a plugin that reach a caller, in bytes.
@@ -274,12 +275,14 @@ impl Admission {
         plugins: &P,
         decisions: &mut Vec<Decision>,
     ) -> Result<Draft, Refusal> {
+        let redactor = Redactor::new(&draft.request.secrets());
         for n in 0..plugins.validators() {
             let candidate = Candidate {
                 id,
                 mode: draft.mode,
                 caller,
                 request: &draft.value,
+                redactor: &redactor,
             };
             let Some(validated) = plugins.validate(n, candidate).await else {
                 continue;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::plugin::{Action, OptionsRefused, PluginSet, TaskView, Validated};
+use crate::redact::Redactor;
 use crate::task::{Mode, TaskId};
 
 /// A request on its way through the validators.
@@ -17,6 +18,8 @@ pub(super) struct Candidate<'a> {
     pub(super) caller: &'a str,
     /// With secrets; they go no further than [`TaskView::new`].
     pub(super) request: &'a Map<String, Value>,
+    /// Knows those secrets.
+    pub(super) redactor: &'a Redactor,
 }
 
 /// Validators in order, and the plugins behind post-execution actions.
@@ -46,9 +49,10 @@ impl Policies for PluginSet {
             mode,
             caller,
             request,
+            redactor,
         } = candidate;
         let view = TaskView::new(id.clone(), mode, caller, Timestamp::now(), request);
-        self.validate(n, Arc::new(view)).await
+        self.validate(n, Arc::new(view), redactor).await
     }
 
     fn actions(&self) -> Vec<Action> {

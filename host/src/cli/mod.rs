@@ -4,6 +4,7 @@
 //! logs, and hands over. Everything else in the crate is given what it needs.
 
 mod approval;
+mod compile_component;
 mod config;
 mod doctor;
 mod git_ssh;
@@ -94,6 +95,9 @@ pub fn main() -> ExitCode {
     }
     // What stands between a job and its agent wants no configuration, no logs, no runtime.
     if let Some(code) = guard::dispatch(std::env::args_os()) {
+        return code;
+    }
+    if let Some(code) = compile_component::dispatch(std::env::args_os()) {
         return code;
     }
     if let Some(code) = git_ssh::dispatch(std::env::args_os()) {

@@ -241,6 +241,10 @@ pub struct Plugins {
     pub output: u64,
     #[serde(deserialize_with = "units::bytes")]
     pub max_component_size: u64,
+    #[serde(deserialize_with = "units::bytes")]
+    pub compile_memory: u64,
+    #[serde(deserialize_with = "units::duration")]
+    pub compile_time: Duration,
     #[serde(deserialize_with = "units::count")]
     pub max_instances: u32,
     #[serde(deserialize_with = "units::count")]
@@ -250,6 +254,8 @@ pub struct Plugins {
     pub max_inputs: u64,
     #[serde(deserialize_with = "units::duration")]
     pub inputs_expire: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub keep_sets: Duration,
     /// By host, with the port where it has one.
     #[serde(deserialize_with = "units::registries")]
     pub registries: Registries,

@@ -77,25 +77,26 @@ pub(super) fn told<T>(
     }
 }
 
-pub(super) fn validation(answer: Answer) -> Result<Validation, Fault> {
+pub(super) fn validation(answer: Answer, redactor: &Redactor) -> Result<Validation, Fault> {
     Ok(match answer {
         Answer::Accept => Validation::Accept,
         // A patch that is no object would replace the whole request.
         Answer::Amend(patch) => Validation::Amend(object(&patch, "the amendment")?),
-        Answer::Reject(refusal) => Validation::Reject(rejection(refusal)),
+        Answer::Reject(refusal) => Validation::Reject(rejection(refusal, redactor)),
     })
 }
 
 /// A refusal stands even where its frills are wrong. Whether its code may reach a caller is for
 /// `admission` to say.
-fn rejection(refusal: Refusal) -> Rejection {
+fn rejection(refusal: Refusal, redactor: &Redactor) -> Rejection {
     Rejection {
-        code: bounded(&refusal.code, WORDS),
-        message: bounded(&refusal.message, WORDS),
-        field: refusal.field.map(|field| bounded(&field, FIELD)),
+        code: redactor.words(&refusal.code, WORDS),
+        message: redactor.words(&refusal.message, WORDS),
+        field: refusal.field.map(|field| redactor.words(&field, FIELD)),
         details: refusal
             .details
-            .and_then(|details| object(&details, "details").ok()),
+            .and_then(|details| object(&details, "details").ok())
+            .map(|details| redactor.json(&details)),
     }
 }
 
@@ -178,7 +179,9 @@ mod tests {
     fn an_amendment_or_rewrite_that_is_no_object_is_a_fault() {
         for text in ["[]", "null", "\"x\"", "{", ""] {
             assert_eq!(
-                validation(Answer::Amend(text.into())).unwrap_err().kind,
+                validation(Answer::Amend(text.into()), &Redactor::default())
+                    .unwrap_err()
+                    .kind,
                 "error"
             );
             assert_eq!(
@@ -188,7 +191,8 @@ mod tests {
                 "error"
             );
         }
-        let amended = validation(Answer::Amend(r#"{"a":null}"#.into())).unwrap();
+        let amended =
+            validation(Answer::Amend(r#"{"a":null}"#.into()), &Redactor::default()).unwrap();
         assert_eq!(amended, Validation::Amend(json!({"a": null})));
     }
 
@@ -200,7 +204,9 @@ mod tests {
             field: Some("f".repeat(FIELD + 1)),
             details: Some("[1]".into()),
         };
-        let Validation::Reject(rejection) = validation(Answer::Reject(refusal)).unwrap() else {
+        let Validation::Reject(rejection) =
+            validation(Answer::Reject(refusal), &Redactor::default()).unwrap()
+        else {
             unreachable!()
         };
         assert_eq!(rejection.code.len(), WORDS);

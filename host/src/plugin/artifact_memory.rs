@@ -20,6 +20,8 @@ use crate::bucket::{Bucket, BucketError, Durability, When};
 /// Tags that are remembered; those that were loaded longest ago go first.
 const TAGS: usize = 256;
 const TAGS_NAME: &str = "plugins/artifacts/tags.json";
+/// Where all of it lies.
+pub(super) const ARTIFACTS: &str = "plugins/artifacts/";
 /// Times that the tags are written again because somebody else's change came first.
 const TRIES: usize = 5;
 
@@ -69,6 +71,13 @@ pub(super) async fn artifact(bucket: &dyn Bucket, manifest_digest: &str) -> Opti
         about: Some(kept.about),
         away: None,
     })
+}
+
+/// The digest of an artifact's component, by the name of what is kept of the artifact; none where that is
+/// something else.
+pub(super) async fn component_of(bucket: &dyn Bucket, name: &str) -> Option<String> {
+    let kept: Artifact = read(bucket, name).await?;
+    Some(kept.component)
 }
 
 /// The manifest's digest that a tag stood for when it was last loaded.
@@ -164,7 +173,7 @@ async fn put(
 
 fn artifact_name(manifest_digest: &str) -> String {
     let hex = manifest_digest.trim_start_matches("sha256:");
-    format!("plugins/artifacts/{hex}.json")
+    format!("{ARTIFACTS}{hex}.json")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::load::Loader;
 use super::lock::{self, Lock};
 use crate::bucket::directory::DirectoryBucket;
 use crate::config::{self, Config};
+use crate::wasm::Compiler;
 
 /// A manifest that is only looked at.
 #[derive(Debug)]
@@ -76,7 +77,8 @@ impl Aside {
             }
         };
         let bucket = DirectoryBucket::open(directory.join("bucket")).map_err(failed)?;
-        let loader = Loader::new(&config.plugins, &directory, Arc::new(bucket))?
+        let compiler = Compiler::apart(&config.plugins);
+        let loader = Loader::new(&config.plugins, &directory, compiler, Arc::new(bucket))?
             .fetching(&config.plugins, &config.outbound)
             .requiring(&config.plugins.signatures)
             .aside();

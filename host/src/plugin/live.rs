@@ -21,6 +21,7 @@ use super::trial::{Active, Extent, Trial, TrialChange};
 use super::{PluginError, PluginSet};
 use crate::bucket::{Bucket, BucketError};
 use crate::config::{self, Config};
+use crate::wasm::Compiler;
 
 /// Times that a set is made again because somebody else's change came first.
 const TRIES: usize = 3;
@@ -51,20 +52,22 @@ impl Plugins {
     /// Loads the manifest's set and makes it active, unless an operator chose another one since the
     /// manifest was last taken. A manifest that cannot be used leaves the last good set active; without
     /// one nothing is admitted. [`Plugins::status`] tells.
-    pub async fn load(config: &Config, bucket: Arc<dyn Bucket>) -> Self {
-        Self::load_from(&config.plugins, &config.outbound, &config.data_dir, bucket).await
+    pub async fn load(config: &Config, compiler: Compiler, bucket: Arc<dyn Bucket>) -> Self {
+        let (settings, outbound) = (&config.plugins, &config.outbound);
+        Self::load_from(settings, outbound, &config.data_dir, compiler, bucket).await
     }
 
     pub(super) async fn load_from(
         settings: &config::Plugins,
         outbound: &config::Outbound,
         data_dir: &Path,
+        compiler: Compiler,
         bucket: Arc<dyn Bucket>,
     ) -> Self {
         let plugins = Self {
             settings: settings.clone(),
             outbound: outbound.clone(),
-            loader: Loader::new(settings, data_dir, Arc::clone(&bucket))
+            loader: Loader::new(settings, data_dir, compiler, Arc::clone(&bucket))
                 .map(|loader| {
                     loader
                         .fetching(settings, outbound)
@@ -395,6 +398,12 @@ impl Plugins {
         let sets = [Some(set), trial.as_ref().map(|trial| &trial.set)];
         for set in sets.into_iter().flatten() {
             self.loader()?.keep_set(&set.pins()).await?;
+        }
+        if let Some(Standing { change: before, .. }) = standing {
+            let tried = before.trial.as_ref().map(|trial| &trial.revision);
+            for revision in [Some(&before.revision), tried].into_iter().flatten() {
+                self.loader()?.renew_set(revision).await?;
+            }
         }
         let change = SetChange {
             number: 0,

@@ -2,11 +2,12 @@
 //! aside; nothing here changes what is active.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -25,7 +26,8 @@ use crate::bucket::{Bucket, BucketError, Durability, When};
 use crate::config;
 use crate::outbound::ForPlugins;
 use crate::wasm::{
-    Cache, Call, CallOutcome, Component, Description, Engine, EngineError, LoadError, Shape, Terms,
+    Cache, Call, CallOutcome, Compiler, Component, Description, Engine, EngineError, LoadError,
+    Shape, Terms,
 };
 
 /// Errors of a settings check that are told at once.
@@ -38,6 +40,8 @@ pub(super) struct Loader {
     cache: Option<Cache>,
     pub(super) bucket: Arc<dyn Bucket>,
     pub(super) max_component_size: u64,
+    /// For so long an object counts as just written.
+    fresh: SignedDuration,
     /// By what sources are fetched; a job loads from the bucket only.
     pub(super) sources: Option<Sources>,
     /// Whose signatures are known and wanted. A job knows none and wants none: it loads by digest, from the
@@ -113,30 +117,36 @@ fn sorted(value: Value) -> Value {
     }
 }
 
+/// Where sets lie, by their revision, and components, by their digest.
+pub(super) const SETS: &str = "plugins/sets/";
+pub(super) const COMPONENTS: &str = "plugins/components/";
+
 /// Lower-case hex SHA-256.
 pub(super) fn digest_of(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
 pub(super) fn component_name(digest: &str) -> String {
-    format!("plugins/components/{digest}.wasm")
+    format!("{COMPONENTS}{digest}.wasm")
 }
 
 fn set_name(revision: &str) -> String {
-    format!("plugins/sets/{revision}.json")
+    format!("{SETS}{revision}.json")
 }
 
 impl Loader {
     pub(super) fn new(
         settings: &config::Plugins,
         data_dir: &Path,
+        compiler: Compiler,
         bucket: Arc<dyn Bucket>,
     ) -> Result<Self, EngineError> {
         Ok(Self {
-            engine: Engine::new(settings.max_instances)?,
+            engine: Engine::new(settings.max_instances, compiler)?,
             cache: Cache::open(data_dir),
             bucket,
             max_component_size: settings.max_component_size,
+            fresh: SignedDuration::try_from(settings.keep_sets / 10).unwrap_or(SignedDuration::MAX),
             sources: None,
             signatures: Arc::default(),
             is_aside: false,
@@ -354,13 +364,57 @@ impl Loader {
         }
     }
 
-    /// Keeps a set, so that jobs and other gateways find it by its revision.
+    /// Keeps a set, so that jobs and other gateways find it by its revision, and renews it with its
+    /// components, so that nobody removes them as old.
     pub(super) async fn keep_set(&self, pins: &Pins) -> Result<(), BucketError> {
         let (text, revision) = pins.canonical().map_err(|error| BucketError::Io {
             name: "plugins/sets".to_owned(),
             source: error.into(),
         })?;
-        self.keep(&set_name(&revision), Bytes::from(text)).await
+        for pin in &pins.plugins {
+            let name = component_name(&pin.digest);
+            if !self.renew(&name).await? {
+                let source = io::Error::from(io::ErrorKind::NotFound);
+                return Err(BucketError::Io { name, source });
+            }
+        }
+        let name = set_name(&revision);
+        self.keep(&name, Bytes::from(text)).await?;
+        self.renew(&name).await?;
+        Ok(())
+    }
+
+    /// Renews a set that is active no more: requests that were admitted under it a moment ago become tasks.
+    pub(super) async fn renew_set(&self, revision: &str) -> Result<(), BucketError> {
+        self.renew(&set_name(revision)).await.map(drop)
+    }
+
+    /// Writes an object again where it is not fresh, so that it counts as one from now on (see `prune`);
+    /// false where there is none.
+    async fn renew(&self, name: &str) -> Result<bool, BucketError> {
+        loop {
+            let found = self.bucket.list(name, None, 1).await?;
+            let Some(entry) = found.first().filter(|entry| entry.name == name) else {
+                return Ok(false);
+            };
+            let written = entry.generation.written_at();
+            if written.is_some_and(|at| Timestamp::now().duration_since(at) < self.fresh) {
+                return Ok(true);
+            }
+            let Some(object) = self.bucket.get(name).await? else {
+                return Ok(false);
+            };
+            let when = When::Matches(object.generation);
+            match self
+                .bucket
+                .put(name, object.data, when, Durability::Synced)
+                .await
+            {
+                // Somebody else renewed it, or removed it: it is looked at once more.
+                Err(BucketError::Conflict(_)) => {}
+                done => return done.map(|_| true),
+            }
+        }
     }
 
     /// What a revision in the bucket consists of.
@@ -499,63 +553,5 @@ fn bounded(words: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
-    use super::*;
-
-    fn settings(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
-    }
-
-    #[test]
-    fn settings_that_break_the_schema_are_told_by_their_place() {
-        let schema = r#"{"type":"object","properties":{"max":{"type":"integer"}},
-                         "required":["max"],"additionalProperties":false}"#;
-        assert!(check_schema(schema, &settings(json!({"max": 1}))).is_ok());
-        let error = check_schema(schema, &settings(json!({"max": "x"}))).unwrap_err();
-        assert_eq!(error.code, "plugin-settings-invalid");
-        assert!(error.message.contains("/max"), "{error}");
-        let error = check_schema(schema, &settings(json!({"maxx": 1}))).unwrap_err();
-        assert!(
-            error.message.contains("maxx") && error.message.contains("max"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_schema_that_is_none_is_the_authors_mistake() {
-        for schema in [
-            "",
-            "7",
-            r#"{"type":"colour"}"#,
-            r#"{"$ref":"https://example.com/s.json"}"#,
-        ] {
-            let error = check_schema(schema, &Map::new()).unwrap_err();
-            assert_eq!(error.code, "plugin-schema-invalid", "{schema}");
-        }
-    }
-
-    #[test]
-    fn a_revision_does_not_depend_on_the_order_of_keys() {
-        let pin = |settings: &str| {
-            let text = format!(
-                r#"{{"plugins":[{{"name":"a","world":"validator","digest":"d","settings":{settings},
-                "grants":[],"mode":"enforce","onError":"deny",
-                "limits":{{"memory":1,"timeMs":1,"output":1}}}}]}}"#
-            );
-            serde_json::from_str::<Pins>(&text)
-                .unwrap()
-                .canonical()
-                .unwrap()
-                .1
-        };
-        assert_eq!(
-            pin(r#"{"a":1,"b":{"c":1,"d":2}}"#),
-            pin(r#"{"b":{"d":2,"c":1},"a":1}"#)
-        );
-        assert_ne!(pin(r#"{"a":1}"#), pin(r#"{"a":2}"#));
-        assert_eq!(pin("{}").len(), 16);
-    }
-}
+#[path = "load_tests.rs"]
+mod tests;

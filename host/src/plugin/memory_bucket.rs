@@ -109,8 +109,18 @@ impl Bucket for MemoryBucket {
         Ok(self.objects.lock().unwrap().remove(name).is_some())
     }
 
-    async fn list(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Entry>> {
-        Ok(Vec::new())
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
+        self.check(prefix)?;
+        let objects = self.objects.lock().unwrap();
+        let found = objects.iter().filter(|(name, _)| {
+            name.starts_with(prefix) && after.is_none_or(|after| name.as_str() > after)
+        });
+        let entry = |(name, (data, generation)): (&String, &(Vec<u8>, i64))| Entry {
+            name: name.clone(),
+            size: data.len() as u64,
+            generation: Generation(*generation),
+        };
+        Ok(found.take(limit).map(entry).collect())
     }
 
     async fn upload(&self, name: &str, file: tokio::fs::File, limit: u64) -> Result<Uploaded> {

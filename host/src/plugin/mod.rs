@@ -10,7 +10,8 @@
 //! manifest. `live` holds what is active and changes it, `operate` is what operators
 //! say about it, `trial` a set that is tried first, `attempt` one reading of the manifest,
 //! `aside` one that changes nothing; `watch` notices
-//! that there is something new, `history` keeps every change. `journal` writes what was decided, `input`
+//! that there is something new, `history` keeps every change, and `prune` removes what no
+//! change and no task needs any more. `journal` writes what was decided, `input`
 //! what it was decided on, `compare` and `counters` look back. `workbench` is for one component by
 //! itself. What a plugin may see is in `view`, what it may reach in `grants`, `workspace`, `artifacts`, `git`, `http` and `notes`.
 //!
@@ -53,6 +54,7 @@ mod notes;
 mod obtain;
 mod operate;
 mod path;
+mod prune;
 mod registry;
 mod search;
 mod set;
@@ -95,6 +97,7 @@ pub use live::Plugins;
 pub use modes::{Enforcement, ModeFor};
 pub use notes::{Notes, TaskState};
 pub use operate::NewMode;
+pub use prune::keep_removing_old_sets;
 pub use set::PluginSet;
 pub use shipping::{Parcel, Published, Shipping};
 pub use signature::PublicKey;
@@ -151,6 +154,8 @@ fn test_settings(manifest: &Path) -> config::Plugins {
         time: std::time::Duration::from_millis(200),
         output: 1 << 20,
         max_component_size: 64 << 20,
+        compile_memory: 2 << 30,
+        compile_time: std::time::Duration::from_secs(60),
         max_instances: 4,
         max_decisions: 100,
         keep_inputs: false,
@@ -158,6 +163,7 @@ fn test_settings(manifest: &Path) -> config::Plugins {
         inputs_expire: std::time::Duration::from_secs(3600),
         registries: std::collections::BTreeMap::new(),
         signatures: config::Signatures::default(),
+        keep_sets: std::time::Duration::from_secs(3600),
     }
 }
 
@@ -181,6 +187,7 @@ mod tests {
     use super::*;
     use crate::bucket::Bucket as _;
     use crate::plugin::memory_bucket::MemoryBucket;
+    use crate::wasm::Compiler;
 
     async fn load(manifest: &str, files: &[(&str, &[u8])]) -> (Arc<MemoryBucket>, Plugins) {
         let directory = tempfile::tempdir().unwrap();
@@ -195,6 +202,7 @@ mod tests {
             &settings,
             &test_outbound(),
             directory.path(),
+            Compiler::here(),
             bucket.clone(),
         )
         .await;
@@ -223,7 +231,8 @@ mod tests {
         let start = || {
             let (settings, outbound) = (test_settings(&path), test_outbound());
             let (directory, bucket) = (directory.path().to_owned(), bucket.clone());
-            async move { Plugins::load_from(&settings, &outbound, &directory, bucket).await }
+            let compiler = Compiler::here();
+            async move { Plugins::load_from(&settings, &outbound, &directory, compiler, bucket).await }
         };
         let asked = Asked {
             by: "test",
@@ -262,7 +271,15 @@ mod tests {
         let path = directory.path().join("manifest.toml");
         std::fs::write(&path, "# none").unwrap();
         let (settings, outbound) = (test_settings(&path), test_outbound());
-        let ours = Plugins::load_from(&settings, &outbound, directory.path(), bucket.clone()).await;
+        let compiler = Compiler::here();
+        let ours = Plugins::load_from(
+            &settings,
+            &outbound,
+            directory.path(),
+            compiler,
+            bucket.clone(),
+        )
+        .await;
         let revision = ours.active().unwrap().set().revision().to_owned();
         let theirs = json!({"revision": "0123456789abcdef", "at": jiff::Timestamp::now()});
         let put = |value: Value| {
@@ -327,8 +344,14 @@ mod tests {
             ..test_settings(&path)
         };
         let bucket = Arc::new(MemoryBucket::default());
-        let plugins =
-            Plugins::load_from(&settings, &test_outbound(), directory.path(), bucket).await;
+        let plugins = Plugins::load_from(
+            &settings,
+            &test_outbound(),
+            directory.path(),
+            Compiler::here(),
+            bucket,
+        )
+        .await;
         assert_eq!(plugins.status()["plugins"][0]["code"], "plugin-too-large");
     }
 
@@ -338,7 +361,13 @@ mod tests {
         let (bucket, plugins) = load("# none", &[]).await;
         let revision = plugins.active().unwrap().set().revision().to_owned();
         let settings = test_settings(Path::new("unused"));
-        let loader = Loader::new(&settings, directory.path(), bucket.clone()).unwrap();
+        let loader = Loader::new(
+            &settings,
+            directory.path(),
+            Compiler::here(),
+            bucket.clone(),
+        )
+        .unwrap();
         assert!(loader.pins(&revision).await.unwrap().plugins.is_empty());
         for absent in ["0123456789abcdef", "../../etc/passwd", ""] {
             let error = loader.pins(absent).await.unwrap_err();

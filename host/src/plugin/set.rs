@@ -17,7 +17,7 @@ use super::{Decision, PluginError};
 use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::redact::Redactor;
-use crate::wasm::{Call, World};
+use crate::wasm::{Call, Compiler, World};
 
 /// A loaded set.
 #[derive(Clone, Debug)]
@@ -108,7 +108,8 @@ impl PluginSet {
         revision: &str,
         redactor: Redactor,
     ) -> Result<Arc<Self>, PluginError> {
-        let loader = Loader::new(&config.plugins, &config.data_dir, bucket)?.judging();
+        let compiler = Compiler::apart(&config.plugins);
+        let loader = Loader::new(&config.plugins, &config.data_dir, compiler, bucket)?.judging();
         let pins = loader.pins(revision).await?;
         let set = Self::of_pins(&loader, revision, &pins, &[]).await?;
         Ok(Arc::new(Self { redactor, ..set }))

@@ -13,6 +13,7 @@ use super::modes::Enforcement;
 use super::set::Judge;
 use super::verdict::{Rejection, Validated, Validation};
 use super::{Decision, PluginSet, TaskView};
+use crate::redact::Redactor;
 use crate::wasm::Reach;
 
 /// Bytes of a member's code and words in the details of its group's refusal.
@@ -26,21 +27,34 @@ impl PluginSet {
     }
 
     /// Asks the n-th validator; none where it is off for this task. A plugin that cannot answer counts
-    /// as its `on_error` says, and so does an `n` that does not exist: as a refusal.
-    pub async fn validate(&self, n: usize, task: Arc<TaskView>) -> Option<Validated> {
+    /// as its `on_error` says, and so does an `n` that does not exist: as a refusal. What it says is freed
+    /// of what the redactor knows: a request may repeat its secrets where anybody reads them.
+    pub async fn validate(
+        &self,
+        n: usize,
+        task: Arc<TaskView>,
+        redactor: &Redactor,
+    ) -> Option<Validated> {
         match self.validators.get(n) {
             None => Some(self.no_such_validator(n)),
-            Some(Judge::Plugin(plugin)) => self.by_plugin(plugin, task).await,
-            Some(Judge::Group(group, members)) => self.by_group(group, members, task).await,
+            Some(Judge::Plugin(plugin)) => self.by_plugin(plugin, task, redactor).await,
+            Some(Judge::Group(group, members)) => {
+                self.by_group(group, members, task, redactor).await
+            }
         }
     }
 
-    async fn by_plugin(&self, plugin: &LoadedPlugin, task: Arc<TaskView>) -> Option<Validated> {
+    async fn by_plugin(
+        &self,
+        plugin: &LoadedPlugin,
+        task: Arc<TaskView>,
+        redactor: &Redactor,
+    ) -> Option<Validated> {
         let mode = plugin.mode_for(&task);
         if mode == Enforcement::Off {
             return None;
         }
-        let (validation, decision) = self.ask_validator(plugin, task, mode, Ok).await;
+        let (validation, decision) = self.ask_validator(plugin, (task, redactor), mode, Ok).await;
         Some(Validated {
             validation: where_enforced(mode, validation),
             decision,
@@ -53,6 +67,7 @@ impl PluginSet {
         group: &Group,
         members: &[Arc<LoadedPlugin>],
         task: Arc<TaskView>,
+        redactor: &Redactor,
     ) -> Option<Validated> {
         let mode = group.mode_for(&task);
         if mode == Enforcement::Off {
@@ -67,7 +82,7 @@ impl PluginSet {
             };
             let enforce = Enforcement::Enforce;
             let (validation, mut decision) = self
-                .ask_validator(member, task.clone(), enforce, judges)
+                .ask_validator(member, (task.clone(), redactor), enforce, judges)
                 .await;
             let (name, fault) = (&member.pin.name, decision.fault.as_ref());
             match validation {
@@ -108,19 +123,19 @@ impl PluginSet {
     async fn ask_validator(
         &self,
         plugin: &LoadedPlugin,
-        task: Arc<TaskView>,
+        (task, redactor): (Arc<TaskView>, &Redactor),
         mode: Enforcement,
         judges: impl Fn(Validation) -> Result<Validation, Fault>,
     ) -> (Validation, Decision) {
         let reach = Reach {
             task: Some(task),
-            redactor: self.redactor.clone(),
+            redactor: redactor.clone(),
             ..Reach::default()
         };
         let call = plugin.component.validate(reach).await;
         let mut decision = self.decision(plugin, "validation", mode, &call);
-        let validation = answer::settle(call, &self.redactor)
-            .and_then(answer::validation)
+        let validation = answer::settle(call, redactor)
+            .and_then(|said| answer::validation(said, redactor))
             .and_then(judges);
         let validation = match validation {
             Ok(validation) => validation,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::change::{Asked, ChangeError};
@@ -62,16 +63,30 @@ async fn files(plugins: Arc<Plugins>, stop: CancellationToken) {
                 by: "watch",
                 seen: None,
             };
+            let begun = Timestamp::now();
             if let Err(error) = plugins.take_manifest(&asked).await {
                 tracing::error!(%error, "the manifest's plugins cannot be used: what was active stays active");
             }
-            // The new manifest may name other files, and any may have been written while it was read: a
-            // signature comes after its component. Then it is read once more.
-            let after = look(plugins.files()).await;
-            settled = after == seen;
-            seen = after;
+            // The new manifest may name other files.
+            seen = known(&seen, look(plugins.files()).await, begun);
         }
     }
+}
+
+/// What is known of the files once they were read, from `begun` on: what they looked like before. A look
+/// at them now would miss for ever what was written while they were read.
+fn known(before: &Looks, now: Looks, begun: Timestamp) -> Looks {
+    let begun = (begun.as_second(), i64::from(begun.subsec_nanosecond()));
+    let known = now.into_iter().map(|(path, facts)| {
+        let facts = match before.iter().find(|(known, _)| *known == path) {
+            Some((_, before)) => *before,
+            None => {
+                facts.filter(|(_, _, seconds, nanoseconds, _)| (*seconds, *nanoseconds) < begun)
+            }
+        };
+        (path, facts)
+    });
+    known.collect()
 }
 
 /// Takes over what others make active.
@@ -146,4 +161,30 @@ async fn look(files: Vec<PathBuf>) -> Looks {
             .collect()
     });
     looks.await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_while_files_are_read_is_noticed_afterwards() {
+        let facts = |seconds| Some((1, 1, seconds, 0, 1));
+        let file = |name: &str, facts| (PathBuf::from(name), facts);
+        let begun = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(10);
+        let before = vec![file("manifest", facts(5)), file("gone", facts(5))];
+        let now = vec![
+            file("manifest", facts(11)),
+            file("old", facts(9)),
+            file("fresh", facts(11)),
+            file("absent", None),
+        ];
+        let expected = vec![
+            file("manifest", facts(5)),
+            file("old", facts(9)),
+            file("fresh", None),
+            file("absent", None),
+        ];
+        assert_eq!(known(&before, now, begun), expected);
+    }
 }

@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::plugin::{Grants, RealPath, ToolCall};
-    use crate::wasm::{CallOutcome, Engine, Limits, Opinion, Terms, World};
+    use crate::wasm::{CallOutcome, Compiler, Engine, Limits, Opinion, Terms, World};
 
     async fn denies_all(engine: &Engine) -> Component {
         let bytes = include_bytes!("../../../tests/fixtures/components/denies-all-0.1.0.wasm");
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_instance_made_ahead_serves_one_call_and_is_made_anew() {
-        let engine = Engine::new(4).unwrap();
+        let engine = Engine::new(4, Compiler::here()).unwrap();
         let component = denies_all(&engine).await;
         let ahead = component.ahead.clone().unwrap();
         for _ in 0..3 {
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_place_to_spare_each_call_makes_its_own() {
-        let engine = Engine::new(1).unwrap();
+        let engine = Engine::new(1, Compiler::here()).unwrap();
         let component = denies_all(&engine).await;
         component.prepare().await;
         assert!(lock(&component.ahead.clone().unwrap().ready).is_none());

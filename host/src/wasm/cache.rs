@@ -12,10 +12,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Files that are kept; the oldest go first. Several sets of plugins fit.
+use super::compiler::MAX_CODE;
+
+/// Files that are kept, and their bytes; the oldest go first. Several sets of plugins fit.
 const FILES: usize = 64;
-/// Larger files are not read: the largest component seen (Python, 18 MiB) compiles to 32 MiB.
-const FILE_SIZE: u64 = 512 << 20;
+const BYTES: u64 = 2 << 30;
+/// Larger files are not read.
+const FILE_SIZE: u64 = MAX_CODE + DIGEST as u64;
 /// Length of the digest that each file begins with.
 const DIGEST: usize = 32;
 
@@ -102,11 +105,20 @@ impl Cache {
     fn prune(&self) -> io::Result<()> {
         let mut files: Vec<_> = fs::read_dir(&self.directory)?
             .filter_map(Result::ok)
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((metadata.modified().ok()?, entry.path(), metadata.len()))
+            })
             .collect();
         files.sort();
-        let surplus = files.len().saturating_sub(FILES);
-        for (_, path) in files.into_iter().take(surplus) {
+        let mut bytes: u64 = 0;
+        let newest = files.iter().rev().take(FILES);
+        let kept = newest.take_while(|(_, _, size)| {
+            bytes = bytes.saturating_add(*size);
+            bytes <= BYTES
+        });
+        let surplus = files.len() - kept.count();
+        for (_, path, _) in files.into_iter().take(surplus) {
             match fs::remove_file(path) {
                 // Another process prunes too.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -219,6 +231,23 @@ mod tests {
         fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink(data.path().join("cache/wasm/target"), &file).unwrap();
         assert_eq!(cache.get("k"), None);
+    }
+
+    #[test]
+    fn the_size_of_all_files_is_bounded() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = Cache::open(data.path()).unwrap();
+        for n in 0..10 {
+            let file = File::create(data.path().join(format!("cache/wasm/{n}"))).unwrap();
+            file.set_len(BYTES / 4).unwrap();
+        }
+        cache.put("newest", b"code");
+        let left: Vec<_> = fs::read_dir(data.path().join("cache/wasm"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left.len(), 4, "{left:?}");
+        assert_eq!(cache.get("newest").unwrap(), b"code");
     }
 
     #[test]

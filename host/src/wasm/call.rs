@@ -11,6 +11,7 @@ use super::bindings::tool_permission::ToolPermission;
 use super::bindings::{Answer, Description, Opinion};
 use super::component::{Component, Pre};
 use super::guest::{Guest, Reach};
+use super::limits::HANDLES;
 use super::output::cut;
 
 /// Time for what is asked once, when a plugin is loaded: `describe` and `check-settings` may be the
@@ -193,6 +194,7 @@ impl Running {
         let guest = Guest::new(&component.terms, reach);
         let mut store = Store::new(component.engine.inner(), guest);
         store.limiter(|guest| &mut guest.limiter);
+        store.set_max_component_handles(HANDLES);
         Self::armed(component, limit, store)
     }
 

@@ -1,6 +1,7 @@
 //! From bytes to a component that is ready to be called: preamble, compilation, and what `link` does.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -133,8 +134,7 @@ impl Component {
         &self.terms.grants
     }
 
-    /// Compiles `bytes` off the runtime's threads, or takes the compiled form from `cache`, and
-    /// checks and links it.
+    /// Takes the compiled form of `bytes` from `cache`, or compiles them, and checks and links it.
     pub async fn load(
         engine: &Engine,
         cache: Option<Cache>,
@@ -176,17 +176,85 @@ impl Component {
     }
 }
 
-/// Compiles off the runtime's threads, or takes the compiled form from `cache`.
+/// Takes the compiled form from `cache`, or compiles.
 pub(super) async fn compiled(
     engine: &Engine,
     cache: Option<Cache>,
     bytes: Arc<[u8]>,
 ) -> Result<wasmtime::component::Component, LoadError> {
     check_preamble(&bytes)?;
-    let compiler = engine.inner().clone();
-    tokio::task::spawn_blocking(move || compile(&compiler, cache.as_ref(), &bytes))
+    let whole = Arc::clone(&bytes);
+    let digest = aside(move || hex::encode(Sha256::digest(&whole))).await?;
+    let key = cache::key(&digest, engine.inner());
+    if let Some(component) = kept(engine, cache.clone(), &key).await? {
+        return Ok(component);
+    }
+    let _turn = engine.compiler().turn().await;
+    // Whoever had the turn before may have compiled the same.
+    if let Some(component) = kept(engine, cache.clone(), &key).await? {
+        return Ok(component);
+    }
+    let started = Instant::now();
+    let code = engine.compiler().compile(engine.inner(), bytes).await?;
+    let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(sha256 = digest, millis, "compiled a component");
+    let engine = engine.inner().clone();
+    aside(move || {
+        if let Some(cache) = cache {
+            cache.put(&key, &code);
+        }
+        deserialize(&engine, &code).map_err(|error| {
+            let message = format!("this component cannot be run here: {error:#}");
+            LoadError::new("plugin-compile-failed", message)
+        })
+    })
+    .await?
+}
+
+/// Off the runtime's threads.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work)
         .await
-        .map_err(|_| LoadError::new("plugin-compile-failed", "the compiler broke off"))?
+        .map_err(|_| LoadError::new("plugin-compile-failed", "loading it broke off"))
+}
+
+/// The compiled form that was kept, if it is of use.
+async fn kept(
+    engine: &Engine,
+    cache: Option<Cache>,
+    key: &str,
+) -> Result<Option<wasmtime::component::Component>, LoadError> {
+    let Some(cache) = cache else {
+        return Ok(None);
+    };
+    let (engine, key) = (engine.inner().clone(), key.to_owned());
+    aside(move || {
+        let code = cache.get(&key)?;
+        let component = deserialize(&engine, &code);
+        component
+            .inspect_err(|error| {
+                tracing::debug!(key, %error, "a kept component is of no use any more");
+            })
+            .ok()
+    })
+    .await
+}
+
+fn deserialize(
+    engine: &wasmtime::Engine,
+    code: &[u8],
+) -> wasmtime::Result<wasmtime::component::Component> {
+    #[expect(
+        unsafe_code,
+        reason = "it was compiled by this binary, or was written by us into a directory that is ours \
+                  alone and has its digest; wasmtime checks version and configuration itself"
+    )]
+    // SAFETY: `code` is what `Engine::precompile_component` returned, see the reason above.
+    unsafe {
+        wasmtime::component::Component::deserialize(engine, code)
+    }
 }
 
 /// A core module and a component differ in the second half of their preamble.
@@ -209,51 +277,17 @@ fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-fn compile(
-    engine: &wasmtime::Engine,
-    cache: Option<&Cache>,
-    bytes: &[u8],
-) -> Result<wasmtime::component::Component, LoadError> {
-    let key = cache::key(&hex::encode(Sha256::digest(bytes)), engine);
-    if let Some(code) = cache.and_then(|cache| cache.get(&key)) {
-        #[expect(
-            unsafe_code,
-            reason = "the file was written by us into a directory that is ours alone, and its digest \
-                      is right; wasmtime checks version and configuration itself"
-        )]
-        // SAFETY: `code` is what `Component::serialize` returned, see the reason above.
-        let component = unsafe { wasmtime::component::Component::deserialize(engine, &code) };
-        match component {
-            Ok(component) => return Ok(component),
-            Err(error) => tracing::debug!(key, %error, "a kept component is of no use any more"),
-        }
-    }
-    let component =
-        wasmtime::component::Component::from_binary(engine, bytes).map_err(|error| {
-            LoadError::new(
-                "plugin-compile-failed",
-                format!("this component is not valid: {error:#}"),
-            )
-        })?;
-    if let Some(cache) = cache {
-        match component.serialize() {
-            Ok(code) => cache.put(&key, &code),
-            Err(error) => tracing::warn!(key, %error, "a component cannot be kept compiled"),
-        }
-    }
-    Ok(component)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::wasm::Compiler;
 
     const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
     const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
     async fn load(bytes: &[u8]) -> LoadError {
-        let engine = Engine::new(1).unwrap();
+        let engine = Engine::new(1, Compiler::here()).unwrap();
         let terms = Terms {
             name: "p".into(),
             world: World::Validator,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::compiler::Compiler;
 use super::limits::MAX_MEMORY;
 
 /// Between two looks at the deadlines. A shorter tick wakes the thread more often than anybody
@@ -36,6 +37,7 @@ pub struct Engine {
     slots: Arc<Semaphore>,
     /// So many of them are never taken ahead of a call.
     for_calls: usize,
+    compiler: Compiler,
     _ticker: Arc<Ticker>,
 }
 
@@ -49,8 +51,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine for `max_instances` calls at once.
-    pub fn new(max_instances: u32) -> Result<Self, EngineError> {
+    /// An engine for `max_instances` calls at once, of components that `compiler` compiles.
+    pub fn new(max_instances: u32, compiler: Compiler) -> Result<Self, EngineError> {
         let max_instances = max_instances.max(1);
         let mut config = base_config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(max_instances)));
@@ -65,12 +67,17 @@ impl Engine {
             inner,
             slots: Arc::new(Semaphore::new(max_instances as usize)),
             for_calls: (max_instances as usize).div_ceil(2),
+            compiler,
             _ticker: Arc::new(ticker),
         })
     }
 
     pub(super) fn inner(&self) -> &wasmtime::Engine {
         &self.inner
+    }
+
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 
     /// Waits for a free instance. None only once the semaphore is closed, which nobody does.
@@ -86,7 +93,8 @@ impl Engine {
     }
 }
 
-fn base_config() -> Config {
+/// What decides on the form of compiled components: the same for whoever compiles and whoever runs them.
+pub(super) fn base_config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -186,10 +194,11 @@ impl Drop for Ticker {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::wasm::cache;
 
     #[test]
     fn the_ticker_ends_with_the_last_engine() {
-        let engine = Engine::new(2).unwrap();
+        let engine = Engine::new(2, Compiler::here()).unwrap();
         let weak = engine.inner().weak();
         let clone = engine.clone();
         drop(engine);
@@ -198,9 +207,17 @@ mod tests {
         assert!(weak.upgrade().is_none());
     }
 
+    #[test]
+    fn what_is_compiled_apart_fits_the_engine_that_has_a_pool() {
+        let hash = |engine: &wasmtime::Engine| cache::key("", engine);
+        let apart = wasmtime::Engine::new(&base_config()).unwrap();
+        let pooled = Engine::new(2, Compiler::here()).unwrap();
+        assert_eq!(hash(&apart), hash(pooled.inner()));
+    }
+
     #[tokio::test]
     async fn no_more_calls_run_at_once_than_configured() {
-        let engine = Engine::new(1).unwrap();
+        let engine = Engine::new(1, Compiler::here()).unwrap();
         let first = engine.slot().await.unwrap();
         assert_eq!(engine.slots.available_permits(), 0);
         drop(first);
@@ -209,11 +226,16 @@ mod tests {
 
     #[test]
     fn half_of_the_places_are_for_calls_alone() {
-        let engine = Engine::new(3).unwrap();
+        let engine = Engine::new(3, Compiler::here()).unwrap();
         let spare = engine.spare_slot().unwrap();
         assert!(engine.spare_slot().is_none());
         drop(spare);
         assert_eq!(engine.slots.available_permits(), 3);
-        assert!(Engine::new(1).unwrap().spare_slot().is_none());
+        assert!(
+            Engine::new(1, Compiler::here())
+                .unwrap()
+                .spare_slot()
+                .is_none()
+        );
     }
 }

@@ -8,7 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::component::Terms;
-use super::limits::Limiter;
+use super::limits::{HANDLES, Limiter};
 use super::output::{GuestLog, GuestStream};
 use crate::plugin::{
     Artifacts, GitRepository, Http, Notes, OutcomeView, TaskView, ToolCall, Workspace,
@@ -64,6 +64,8 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new(terms: &Terms, reach: Reach) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
         Self {
             limiter: Limiter::new(&terms.limits),
             settings: terms.settings.clone(),
@@ -72,7 +74,7 @@ impl Guest {
             reach,
             cited: None,
             wasi: None,
-            table: ResourceTable::new(),
+            table,
         }
     }
 

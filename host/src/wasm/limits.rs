@@ -11,6 +11,9 @@ pub const MAX_MEMORY: u64 = 1 << 30;
 /// more than this is building something else than a policy.
 const TABLE_ELEMENTS: usize = 100_000;
 
+/// Resources that a guest holds at once, its own and the host's. Language runtimes take some ten.
+pub(super) const HANDLES: usize = 10_000;
+
 /// Bounds of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -18,6 +18,7 @@ use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
 use crate::isolation::{Isolation, Level};
 use crate::plugin::Plugins;
+use crate::wasm::Compiler;
 
 /// Programs that are asked for their version answer within this or count as broken.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -239,7 +240,8 @@ async fn plugins(config: &Config) -> Finding {
             );
         }
     };
-    let plugins = Plugins::load(config, bucket).await;
+    let compiler = Compiler::apart(&config.plugins);
+    let plugins = Plugins::load(config, compiler, bucket).await;
     match (plugins.active(), plugins.last_error()) {
         (Some(active), None) => {
             let revision = active.set().revision();

@@ -19,6 +19,7 @@ use crate::plugin::{
     Answers, Decision, Input, PluginSet, Plugins, TaskState, TaskView, ToolCall, Validated, answers,
 };
 use crate::redact::Redactor;
+use crate::wasm::Compiler;
 
 /// What a set may take for one call: a large component may be slow where nothing else is measured.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,7 +87,8 @@ pub(super) async fn run(
 }
 
 async fn of_manifest(config: &Config, bucket: Arc<dyn Bucket>) -> anyhow::Result<Arc<PluginSet>> {
-    let plugins = Plugins::load(config, bucket).await;
+    let compiler = Compiler::apart(&config.plugins);
+    let plugins = Plugins::load(config, compiler, bucket).await;
     match (plugins.active(), plugins.last_error()) {
         (Some(active), None) => Ok(Arc::clone(active.set())),
         (_, error) => bail!("{}", error.unwrap_or_default()),
@@ -201,6 +203,8 @@ async fn again(inputs: Vec<Value>, set: &Arc<PluginSet>) -> anyhow::Result<Vec<D
     let mut decisions = Vec::new();
     let mut task: Option<Arc<TaskView>> = None;
     let state = TaskState::default();
+    // What was kept has no secrets any more.
+    let clean = Redactor::default();
     for line in inputs {
         if line.get("dropped").is_some() {
             continue;
@@ -210,7 +214,7 @@ async fn again(inputs: Vec<Value>, set: &Arc<PluginSet>) -> anyhow::Result<Vec<D
             (Input::Task(recorded), _) => {
                 let view = Arc::new(TaskView::from(recorded));
                 for n in 0..set.validators() {
-                    let validated = set.validate(n, Arc::clone(&view)).await;
+                    let validated = set.validate(n, Arc::clone(&view), &clean).await;
                     decisions.extend(validated.into_iter().flat_map(Validated::decisions));
                 }
                 task = Some(view);

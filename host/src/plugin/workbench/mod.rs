@@ -29,7 +29,7 @@ use super::{Grants, PluginError, PluginSet, Validation};
 use crate::bucket::directory::DirectoryBucket;
 use crate::config;
 use crate::redact::Redactor;
-use crate::wasm::{Call, CallOutcome, Description, LoadError, Reach, Shape, World};
+use crate::wasm::{Call, CallOutcome, Compiler, Description, LoadError, Reach, Shape, World};
 pub use input::CaseInput;
 
 /// Granted where only the components' imports shall be satisfied: a name that stands for nothing.
@@ -100,7 +100,7 @@ impl Workbench {
         let root = directory.path().join("bucket");
         let bucket = Arc::new(DirectoryBucket::open(root).map_err(scratch)?);
         Ok(Self {
-            loader: Loader::new(defaults, cache, bucket.clone())?,
+            loader: Loader::new(defaults, cache, Compiler::apart(defaults), bucket.clone())?,
             defaults: defaults.clone(),
             bucket,
             scratch: directory,
@@ -216,7 +216,7 @@ impl Trial {
             reach,
             |component, reach| async move { component.validate(reach).await },
             |answer| {
-                Ok(match answer::validation(answer)? {
+                Ok(match answer::validation(answer, &Redactor::default())? {
                     Validation::Accept => json!({ "verdict": "accept" }),
                     Validation::Amend(patch) => json!({ "verdict": "amend", "patch": patch }),
                     Validation::Reject(rejection) => json!({
