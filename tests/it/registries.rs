@@ -157,10 +157,13 @@ async fn a_registry_that_is_away_takes_nothing_away_and_is_asked_again() {
     assert_eq!(last["onError"], "allow", "{last}");
     assert_eq!(denied_by(&gateway).await, digest("denies-all"));
 
+    // Once the registry is back, it is found without anybody's help.
+    assert_eq!(last["code"], "plugin-source-unreachable", "{last}");
     registry.start_again().await;
+    line(&gateway, |plugin| plugin["code"].is_null()).await;
     registry.push(&guest("asks"), "guard:1").await;
-    let found = is_active(&gateway, &digest("asks")).await;
-    assert_eq!(found["code"], Value::Null, "{found}");
+    assert_eq!(reload(&gateway).await.status(), 200);
+    is_active(&gateway, &digest("asks")).await;
 }
 
 #[tokio::test]

@@ -170,6 +170,46 @@ impl Registry {
         assert_eq!(sent.expect("it answers").status(), 201);
     }
 
+    /// `sha256:…` of the manifest that `REPOSITORY:TAG` stands for.
+    pub async fn digest(&self, name: &str) -> String {
+        let (repository, tag) = name.split_once(':').expect("REPOSITORY:TAG");
+        let place = self.url(&format!("{repository}/manifests/{tag}"));
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let asked = reqwest::Client::new().head(place).header("accept", kind);
+        let answer = asked.send().await.expect("it answers");
+        let digest = answer.headers()["docker-content-digest"].to_str();
+        digest.expect("text").to_owned()
+    }
+
+    /// Puts a signature beside the artifact with this manifest, where cosign puts it.
+    pub async fn put_signature(
+        &self,
+        repository: &str,
+        digest: &str,
+        payload: &[u8],
+        signature: &str,
+    ) {
+        const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+        const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+        let tag = format!("{}.sig", digest.replace(':', "-"));
+        let place = format!("{repository}:{tag}");
+        self.put(&place, CONFIG, &[(PAYLOAD, payload)]).await;
+        let described = |kind: &str, bytes: &[u8]| {
+            let digest = format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+            json!({ "mediaType": kind, "digest": digest, "size": bytes.len() })
+        };
+        let mut layer = described(PAYLOAD, payload);
+        layer["annotations"] = json!({ "dev.cosignproject.cosign/signature": signature });
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": described(CONFIG, b"{}"),
+            "layers": [layer],
+        });
+        let place = format!("{repository}/manifests/{tag}");
+        self.put_manifest(&place, &manifest).await;
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}/v2/{path}", self.host)
     }
