@@ -30,6 +30,7 @@ timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh e
 step "Format"
 timed cargo fmt --all --check
 timed cargo fmt --manifest-path plugins/Cargo.toml --all --check
+timed cargo fmt --manifest-path tests/peers/Cargo.toml --check
 
 step "House rules: sizes, names, pages"
 timed ./scripts/check-house-rules.sh
@@ -56,6 +57,7 @@ timed cargo test --locked --workspace --test it -- --test-threads "$((2 * $(npro
 step "Lints"
 timed cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 timed cargo clippy --locked --manifest-path plugins/Cargo.toml --all-targets --quiet -- -D warnings
+timed cargo clippy --locked --manifest-path tests/peers/Cargo.toml --quiet -- -D warnings
 
 step "Documentation builds without a warning"
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" timed cargo doc --locked --no-deps --quiet -p gatehouse -p scripted-model

@@ -57,21 +57,17 @@ async fn sets(directory: &Path) {
 
 /// Every plugin of the shipped manifest, those that it only suggests included.
 fn shipped(directory: &Path) -> Config {
-    const KEYS: [&str; 10] = [
-        "[[plugin]]",
-        "name",
-        "world",
-        "source",
-        "grants",
-        "limits",
-        "always",
-        "when",
-        "required",
-        "settings",
+    const KEYS: [&str; 9] = [
+        "name", "world", "source", "grants", "limits", "always", "when", "required", "settings",
     ];
     let text = std::fs::read_to_string(repository("plugins/manifest.toml")).unwrap();
+    let is_entry = |line: &str| {
+        let key = line.split_once(" = ").map(|(key, _)| key);
+        line == "[[plugin]]" || key.is_some_and(|key| KEYS.contains(&key))
+    };
+    let (text, _groups) = text.split_once("# [[group]]").unwrap_or((&text, ""));
     let lines = text.lines().map(|line| match line.strip_prefix("# ") {
-        Some(entry) if KEYS.iter().any(|key| entry.starts_with(key)) => entry,
+        Some(entry) if is_entry(entry) => entry,
         _ => line,
     });
     let text = lines.collect::<Vec<_>>().join("\n");
