@@ -307,8 +307,7 @@ impl Recorder {
         while let Some(told) = unrecorded.recv().await {
             match told {
                 Told::Answered(answered) => {
-                    plugins.prepare().await;
-                    self.record(*answered).await;
+                    tokio::join!(self.record(*answered), plugins.prepare());
                 }
                 Told::Event(event) => self.log.say(event).await,
             }

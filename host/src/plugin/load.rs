@@ -354,13 +354,16 @@ impl Loader {
         if self.is_aside {
             return Ok(());
         }
-        match self
-            .bucket
-            .put(name, data, When::Absent, Durability::Synced)
-            .await
-        {
-            Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
+        loop {
+            let put = self
+                .bucket
+                .put(name, data.clone(), When::Absent, Durability::Synced);
+            match put.await {
+                // One that nobody wanted for long may be about to be removed, so it is made as new.
+                Err(BucketError::Conflict(_)) if !self.renew(name).await? => {}
+                Ok(_) | Err(BucketError::Conflict(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The lock file: which bytes each entry of a manifest was when somebody looked at them.
 //!
 //! A manifest says where a component is; what is there may change, to something newer or to something
-//! older. Where `plugins.lock` lies beside `plugins.toml`, nothing is loaded but what stands in it.
+//! older. Where `manifest.lock` lies beside `manifest.toml`, nothing is loaded but what stands in it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};

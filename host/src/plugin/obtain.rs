@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::load::{Loader, Sources, component_name};
+use super::load::{Loader, Sources, component_name, digest_of};
 use super::manifest::Entry;
 use super::registry::{Pull, Reference};
 use super::signature::Claim;
@@ -97,7 +97,7 @@ impl Loader {
         };
         let is_wanted = |found: &Fetched| {
             let pinned = entry.sha256.as_ref();
-            pinned.is_none_or(|digest| *digest == super::load::digest_of(&found.bytes))
+            pinned.is_none_or(|digest| *digest == digest_of(&found.bytes))
         };
         match (artifact.filter(is_wanted), &entry.sha256) {
             (Some(found), _) => Some(found),
@@ -112,15 +112,23 @@ impl Loader {
         reference: &Reference,
         fetched: &Fetched,
     ) -> Result<Vec<Claim>, LoadError> {
-        let (Some(digest), Some(sources)) = (&fetched.manifest_digest, &self.sources) else {
+        let Some(sources) = &self.sources else {
             return Ok(Vec::new());
         };
-        let reference = reference.pinned(digest);
+        let known = fetched.manifest_digest.as_ref();
+        let reference = known.map_or_else(|| reference.clone(), |digest| reference.pinned(digest));
         let Sources {
             client, registries, ..
         } = sources;
         let mut pull = Pull::begin(client, registries, &reference).await?;
-        Ok(Claim::of_artifact(digest, pull.signatures().await?))
+        // A tag may stand for another component by now.
+        match pull.is_of(&digest_of(&fetched.bytes)) {
+            true => Ok(Claim::of_artifact(
+                &pull.digest.clone(),
+                pull.signatures().await?,
+            )),
+            false => Ok(Vec::new()),
+        }
     }
 
     async fn ask_registry(&self, reference: &Reference) -> Result<Fetched, LoadError> {

@@ -104,8 +104,15 @@ async fn remove_old_sets(
     }
     for entries in unused.into_values() {
         if removed.objects < MOST && entries.iter().all(|entry| is_old(entry, until)) {
-            for entry in entries {
-                removed.objects += usize::from(remove(bucket, &entry).await?);
+            let is_component = |entry: &Entry| entry.name.ends_with(".wasm");
+            let (component, beside): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_component);
+            let mut is_gone = true;
+            for entry in component {
+                is_gone = remove(bucket, &entry).await?;
+                removed.objects += usize::from(is_gone);
+            }
+            for entry in beside.iter().filter(|_| is_gone) {
+                removed.objects += usize::from(remove(bucket, entry).await?);
             }
         }
     }

@@ -14,7 +14,7 @@ use super::manifest::{self, valid_name};
 use super::registry::{self, Pull, Reference};
 use super::source::{Fetched, Source, layout_error};
 use super::workbench::TrialTerms;
-use super::{About, PluginError, Workbench};
+use super::{About, PluginError, Workbench, signed};
 use crate::bucket::directory::DirectoryBucket;
 use crate::bucket::{Bucket, Durability, When};
 use crate::config::{self, Config};
@@ -207,9 +207,11 @@ impl Shipping {
         let unreadable = |error: std::io::Error| {
             PluginError::Manifest(format!("the gateway's bucket cannot be opened: {error}"))
         };
-        let name = component_name(digest);
         let bucket = DirectoryBucket::open(self.bucket.clone()).map_err(unreadable)?;
-        if let Some(object) = bucket.get(&name).await? {
+        for name in [component_name(digest), signed::name(digest)] {
+            let Some(object) = bucket.get(&name).await? else {
+                continue;
+            };
             let put = self
                 .bench
                 .bucket

@@ -21,7 +21,7 @@ use crate::config::{AnyOf, Signatures};
 use crate::wasm::LoadError;
 use key::Message;
 
-/// Signatures that are looked at of one component: each costs as many hashes over it as there are keys.
+/// Signatures that are looked at from one place: each costs as many hashes over it as there are keys.
 const MOST: usize = 16;
 /// Bytes of a file of signatures: as many lines of about a hundred characters, with room.
 pub(super) const FILE: u64 = 16 << 10;
@@ -164,7 +164,8 @@ impl Signatures {
         };
         let mut signers = BTreeSet::new();
         let mut made = Vec::new();
-        for claim in claims.into_iter().take(MOST) {
+        // Those that were kept, and those that were found.
+        for claim in claims.into_iter().take(2 * MOST) {
             // A second signature by the same key says nothing more.
             let signer = claim.signer(self, &message);
             if signer.is_some_and(|signer| signers.insert(signer.to_owned())) {

@@ -16,7 +16,7 @@ use super::{PluginError, about};
 use crate::bucket::{BucketError, Durability, When};
 use crate::wasm::LoadError;
 
-fn name(digest: &str) -> String {
+pub(super) fn name(digest: &str) -> String {
     format!("plugins/components/{digest}.sig")
 }
 
@@ -32,10 +32,11 @@ impl Loader {
         if self.signatures.keys.is_empty() && !self.signatures.are_wanted() {
             return Ok(Verified::default());
         }
+        let mut kept = Vec::new();
         if !matches!(entry.source, Source::File(_)) {
             // As with the component: what is known already is not asked for again.
-            let mut known = fetched.claims();
-            known.extend(self.kept(digest).await?.signatures);
+            kept = self.kept(digest).await?.signatures;
+            let known = kept.iter().cloned().chain(fetched.claims()).collect();
             let known = self.signatures.check(&fetched.bytes, known).await;
             match (known, &entry.source) {
                 (Ok(known), _) if !known.signed_by.is_empty() => return Ok(known),
@@ -43,7 +44,7 @@ impl Loader {
                 _ => {}
             }
         }
-        let claims = match self.asked(entry, fetched).await {
+        let asked = match self.asked(entry, fetched).await {
             Err(error) if !self.signatures.are_wanted() => {
                 let plugin = &*entry.name;
                 tracing::warn!(%error, plugin, "its signatures cannot be read, and none is wanted");
@@ -51,6 +52,7 @@ impl Loader {
             }
             claims => claims.map_err(failed)?,
         };
+        let claims = kept.into_iter().chain(asked).collect();
         let checked = self.signatures.check(&fetched.bytes, claims).await;
         checked.map_err(failed)
     }

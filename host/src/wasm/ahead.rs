@@ -2,6 +2,7 @@
 //! instance for the next call is made then, and that of the last one unmade, instead of while the agent waits
 //! for the verdict. It is as fresh as any other: it serves one call, and what it held is wiped.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,6 +18,8 @@ use super::guest::{Guest, Reach};
 pub(super) struct Ahead {
     ready: Mutex<Option<Ready>>,
     served: Mutex<Option<Served>>,
+    /// It does not start as it should without a call: no other is made.
+    is_unfit: AtomicBool,
 }
 
 /// What a call leaves, in the order in which it goes.
@@ -42,10 +45,16 @@ impl Ahead {
     /// Unmakes what served and makes what is to serve next.
     pub(super) async fn prepare(&self, component: &Component) {
         drop(lock(&self.served).take());
-        if lock(&self.ready).is_none()
-            && let Some(ready) = Ready::make(component).await
-        {
-            *lock(&self.ready) = Some(ready);
+        if self.is_unfit.load(Ordering::Relaxed) || lock(&self.ready).is_some() {
+            return;
+        }
+        // Where places are short, the call makes an instance itself.
+        let Some(slot) = component.engine.spare_slot() else {
+            return;
+        };
+        match Ready::make(component, slot).await {
+            Some(ready) => *lock(&self.ready) = Some(ready),
+            None => self.is_unfit.store(true, Ordering::Relaxed),
         }
     }
 }
@@ -55,18 +64,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Ready {
-    /// None where places are short, or where the guest does not start as it should: then the call makes
-    /// an instance itself, and it is the call that fails.
-    async fn make(component: &Component) -> Option<Self> {
+    /// None where the guest does not start as it should: then each call makes an instance itself, and it is
+    /// the call that fails.
+    async fn make(component: &Component, slot: OwnedSemaphorePermit) -> Option<Self> {
         let Pre::ToolPermission(pre) = &component.pre else {
             return None;
         };
-        let slot = component.engine.spare_slot()?;
         let mut running = Running::begin(component, component.terms.limits.time, Reach::default());
         let made = pre.instantiate_async(&mut running.store);
         let instance = tokio::time::timeout(running.limit, made).await.ok()?.ok()?;
-        // What a guest says is logged with its task, freed of the task's secrets: one that has begun to
-        // speak before there is a task would go on without.
+        // What a guest says is logged with its task, freed of the task's secrets, and what it notes is the
+        // task's: one that has begun with either before there is a task would go on without.
         let silent = running.store.data().is_silent();
         silent.then_some(Self {
             store: running.store,

@@ -58,6 +58,8 @@ pub(super) struct Guest {
     pub(super) reach: Reach,
     pub(super) log: GuestLog,
     pub(super) cited: Option<String>,
+    /// Notes were wanted where there is no task.
+    pub(super) missed_notes: bool,
     wasi: Option<WasiCtx>,
     table: ResourceTable,
 }
@@ -73,6 +75,7 @@ impl Guest {
             name: terms.name.clone(),
             reach,
             cited: None,
+            missed_notes: false,
             wasi: None,
             table,
         }
@@ -84,9 +87,10 @@ impl Guest {
         self.reach = reach;
     }
 
-    /// Whether nothing was said, nor can have been kept to say it with.
+    /// Whether nothing was said, nor can have been kept to say it with, and nothing of a task was wanted.
     pub(super) fn is_silent(&self) -> bool {
-        self.wasi.is_none() && self.cited.is_none() && self.log.is_unused()
+        let is_unused = self.wasi.is_none() && self.log.is_unused();
+        is_unused && self.cited.is_none() && !self.missed_notes
     }
 }
 

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 use super::Reference;
 use crate::config;
@@ -129,11 +129,15 @@ impl<'a> Exchange<'a> {
     /// Sends a request, shows what the registry wants to see, follows where it leads to. Any status that is
     /// about something else is the caller's to judge.
     pub(super) async fn send(&mut self, ask: Ask) -> Result<HttpResponse, LoadError> {
-        let answer = self.send_once(&ask).await?;
+        let (answer, url) = self.send_once(&ask).await?;
+        // Nobody else is told a password, nor may name who is.
+        if answer.status == 401 && url.origin() != self.about.base.origin() {
+            return Err(self.away("it leads to a server that wants a password"));
+        }
         let answer = match (answer.status, challenge(&answer)) {
             (401, Some(challenge)) => {
                 self.authorization = Some(self.authorize(challenge).await?);
-                self.send_once(&ask).await?
+                self.send_once(&ask).await?.0
             }
             _ => answer,
         };
@@ -148,7 +152,8 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    async fn send_once(&self, ask: &Ask) -> Result<HttpResponse, LoadError> {
+    /// What was answered in the end, and where.
+    async fn send_once(&self, ask: &Ask) -> Result<(HttpResponse, Url), LoadError> {
         let mut url = ask.url.clone();
         let follows = matches!(ask.method, "GET" | "HEAD");
         for _ in 0..=REDIRECTS {
@@ -156,7 +161,7 @@ impl<'a> Exchange<'a> {
             let shown = shown.filter(|_| url.origin() == self.about.base.origin());
             let answer = self.request(ask, url.clone(), shown).await?;
             if !follows || !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
+                return Ok((answer, url));
             }
             url = self.location(&url, &answer)?;
         }
@@ -227,7 +232,13 @@ impl<'a> Exchange<'a> {
         };
         let mut url = Url::parse(&realm)
             .map_err(|_| self.away("it wants a token from a place that is none"))?;
-        if url.scheme() != "https" && self.about.base.scheme() != "http" {
+        let is_here = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if url.scheme() != "https" && !(is_here && self.about.base.scheme() == "http") {
             return Err(self.away("it wants a token that is not made by https"));
         }
         let scope = scope

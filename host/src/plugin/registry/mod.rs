@@ -82,6 +82,12 @@ impl<'a> Pull<'a> {
         })
     }
 
+    /// Whether the artifact's component is the one with this digest.
+    pub(super) fn is_of(&self, component: &str) -> bool {
+        let plugin = self.image.plugin();
+        plugin.is_ok_and(|(part, _)| part.digest.strip_prefix("sha256:") == Some(component))
+    }
+
     /// The component, of at most `most` bytes, and what it says of itself.
     pub(super) async fn plugin(&mut self, most: u64) -> Result<Pulled, LoadError> {
         let (component, about) = self.image.plugin()?;

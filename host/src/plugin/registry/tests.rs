@@ -207,6 +207,31 @@ async fn nothing_is_taken_that_is_too_much_or_not_what_it_is_said_to_be() {
 }
 
 #[tokio::test]
+async fn whoever_a_registry_leads_to_is_told_no_password_and_names_nobody_who_is() {
+    let (mut fake, _) = with_plugin();
+    let blobs: Vec<_> = fake.answers.keys().cloned().collect();
+    for url in blobs.iter().filter(|url| url.contains("/blobs/")) {
+        fake.leads(url, "https://storage.example/blob");
+    }
+    let wanted = "Bearer realm=\"https://elsewhere.example/token\"";
+    let wanted = answer(401, Some(("www-authenticate", wanted)), Vec::new());
+    fake.answers
+        .insert("https://storage.example/blob".to_owned(), wanted);
+    let refused = pull(&fake).await.unwrap_err();
+    assert_eq!(refused.code, "plugin-source-unreachable", "{refused}");
+    let shown = fake.shown();
+    assert!(
+        shown
+            .iter()
+            .any(|(url, _)| url.starts_with("https://storage."))
+    );
+    for (url, authorization) in shown {
+        assert!(!url.contains("elsewhere"), "{url}");
+        assert!(authorization.is_none() || url.starts_with(AT), "{url}");
+    }
+}
+
+#[tokio::test]
 async fn a_password_is_shown_where_it_belongs_and_goes_along_to_no_other_place() {
     let basic = Some("Basic dTpw".to_owned());
     let (mut fake, _) = with_plugin();

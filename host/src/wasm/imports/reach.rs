@@ -7,6 +7,7 @@ use crate::wasm::guest::Guest;
 
 impl task_state::Host for Guest {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
+        self.missed_notes |= self.reach.notes.is_none();
         Ok(self.reach.notes.as_ref().and_then(|notes| notes.get(&key)))
     }
 
@@ -15,6 +16,7 @@ impl task_state::Host for Guest {
         key: String,
         value: String,
     ) -> wasmtime::Result<Result<(), failures::Failure>> {
+        self.missed_notes |= self.reach.notes.is_none();
         let notes = self.reach.notes.as_ref().ok_or_else(no_task);
         Ok(notes
             .and_then(|notes| notes.set(key, value))
@@ -22,6 +24,7 @@ impl task_state::Host for Guest {
     }
 
     fn add(&mut self, key: String, delta: i64) -> wasmtime::Result<Result<i64, failures::Failure>> {
+        self.missed_notes |= self.reach.notes.is_none();
         let notes = self.reach.notes.as_ref().ok_or_else(no_task);
         Ok(notes
             .and_then(|notes| notes.add(key, delta))

@@ -20,7 +20,9 @@ pub(super) async fn run(
     let (_, shipping) = open(sources)?;
     let source = as_source(reference);
     let fetched = shipping.fetch(&source, Path::new("/"), None);
-    let parcel = fetched.await.map_err(told)?;
+    let mut parcel = fetched.await.map_err(told)?;
+    // It is under the name here that stands for it where nothing is said.
+    parcel.about.component = None;
     let text = parcel.about.to_toml().map_err(coded)?;
     fs::create_dir_all(out).with_context(|| format!("`{}` cannot be made", out.display()))?;
     write(&out.join("plugin.wasm"), &parcel.bytes)?;
