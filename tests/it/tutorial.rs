@@ -35,8 +35,9 @@ fn the_tutorial_of_policies_leads_to_two_denied_calls() {
     let script = commands("docs/tutorial/first-policy.md")
         .replace(":9000", &format!(":{}", free_port()))
         .replace(":8080", &format!(":{}", free_port()));
-    let script =
-        format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n{script}");
+    let script = format!(
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{script}"
+    );
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let tools = |name: &str, folder: &str| match variable(name) {
         place if place.is_empty() => format!("{}/{folder}", variable("HOME")),
