@@ -1,7 +1,6 @@
 //! Plugins that judge together: what counts is an expression over them, and whoever is refused is told because of whom.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use gatehouse_tests::manifest::{Manifest, guest, shipped};
 use gatehouse_tests::{Gateway, binary, eventually, repository};
@@ -48,28 +47,14 @@ fn write(gateway: &Gateway, manifest: &Manifest) {
     std::fs::write(path, manifest.text()).unwrap();
 }
 
-/// `gatehouse plugin …` against the gateway, with the key that it made.
-async fn plugin(gateway: &Gateway, arguments: &[&str]) -> Output {
-    tokio::process::Command::new(binary())
-        .arg("plugin")
-        .args(arguments)
-        .args(["--url", &gateway.url])
-        .current_dir(repository())
-        .env_clear()
-        .env("GATEHOUSE_DATA_DIR", gateway.data())
-        .output()
-        .await
-        .unwrap()
-}
-
 async fn said(gateway: &Gateway, arguments: &[&str]) -> String {
-    let output = plugin(gateway, arguments).await;
+    let output = gateway.plugin(arguments).await;
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 async fn refused(gateway: &Gateway, arguments: &[&str]) -> String {
-    let output = plugin(gateway, arguments).await;
+    let output = gateway.plugin(arguments).await;
     assert!(!output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stderr).unwrap()
 }

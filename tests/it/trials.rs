@@ -2,10 +2,9 @@
 //! and judged again.
 
 use std::path::PathBuf;
-use std::process::Output;
 
 use gatehouse_tests::manifest::{Manifest, shipped};
-use gatehouse_tests::{Gateway, binary, eventually, repository};
+use gatehouse_tests::{Gateway, eventually};
 use serde_json::{Value, json};
 
 /// The shipped rules with these settings; `more` stands at the top of the manifest.
@@ -41,22 +40,8 @@ fn write(gateway: &Gateway, manifest: &str) {
     std::fs::write(manifest_of(gateway), manifest).unwrap();
 }
 
-/// `gatehouse plugin …` against the gateway, with the key that it made.
-async fn plugin(gateway: &Gateway, arguments: &[&str]) -> Output {
-    tokio::process::Command::new(binary())
-        .arg("plugin")
-        .args(arguments)
-        .args(["--url", &gateway.url])
-        .current_dir(repository())
-        .env_clear()
-        .env("GATEHOUSE_DATA_DIR", gateway.data())
-        .output()
-        .await
-        .unwrap()
-}
-
 async fn said(gateway: &Gateway, arguments: &[&str]) -> String {
-    let output = plugin(gateway, arguments).await;
+    let output = gateway.plugin(arguments).await;
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -220,10 +205,10 @@ async fn a_set_that_is_asked_beside_the_active_one_changes_nothing_and_the_diffe
 async fn a_trial_is_refused_that_tries_nothing_and_by_whom_is_no_operator() {
     let gateway = gateway(&[]).await;
     write(&gateway, &ruled("trial = { share = 100 }", DENYING, ""));
-    let told = String::from_utf8(plugin(&gateway, &["reload"]).await.stderr).unwrap();
+    let told = String::from_utf8(gateway.plugin(&["reload"]).await.stderr).unwrap();
     assert!(told.contains("percentage"), "{told}");
     write(&gateway, &ruled("", "", r#"modes = [{ mode = "off" }]"#));
-    let told = String::from_utf8(plugin(&gateway, &["reload"]).await.stderr).unwrap();
+    let told = String::from_utf8(gateway.plugin(&["reload"]).await.stderr).unwrap();
     assert!(told.contains("say for which tasks"), "{told}");
 
     for (path, body) in [
@@ -239,7 +224,7 @@ async fn a_trial_is_refused_that_tries_nothing_and_by_whom_is_no_operator() {
         (&["promote"], "no set is being tried"),
         (&["diff", "a", "b"], "no plugin set"),
     ] {
-        let output = plugin(&gateway, arguments).await;
+        let output = gateway.plugin(arguments).await;
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(
             !output.status.success() && told.contains(words),
@@ -259,7 +244,7 @@ async fn what_was_decided_is_explained_and_judged_again_by_another_set() {
     std::fs::write(&stricter, ruled("", DENYING, "")).unwrap();
     let stricter = stricter.to_str().unwrap();
     let replay = ["replay", "--manifest", stricter, "--strict"];
-    let output = plugin(&gateway, &replay).await;
+    let output = gateway.plugin(&replay).await;
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("1 of 1 questions of 1 tasks"), "{told}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ use crate::canary::Canaries;
 use crate::job_logs;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
-use crate::{GitServer, Registry, Stream, eventually, repository};
+use crate::{GitServer, Registry, Stream, binary, eventually, repository};
 
 /// User ids for the agents of each gateway, so that tests side by side do not meet.
 static NEXT_UID: AtomicU32 = AtomicU32::new(0);
@@ -282,6 +282,20 @@ impl Gateway {
             .expect("it was made")
             .trim()
             .to_owned()
+    }
+
+    /// `gatehouse plugin …` against it, with the key that it made.
+    pub async fn plugin(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .arg("plugin")
+            .args(arguments)
+            .args(["--url", &self.url])
+            .current_dir(repository())
+            .env_clear()
+            .env("GATEHOUSE_DATA_DIR", self.data())
+            .output()
+            .await
+            .expect("it starts")
     }
 
     /// SIGKILL to the gateway, and only to it.

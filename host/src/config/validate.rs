@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Config;
 use crate::admission;
+use crate::outbound::is_this_machine;
 
 /// Every disagreement. Rules about a key in `bad` are left out: its mistake is known already.
 pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
@@ -217,12 +218,7 @@ fn sizes(review: &mut Review<'_>) {
 
 fn broker(review: &mut Review<'_>) {
     let upstream = &review.config.broker.upstream;
-    let loopback = match upstream.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let loopback = is_this_machine(upstream);
     review.require(
         &["broker.upstream"],
         upstream.scheme() == "https" || (upstream.scheme() == "http" && loopback),
@@ -290,10 +286,8 @@ fn registries(review: &mut Review<'_>) {
                 && !host.contains(['/', '#', '\\'])
                 && *host == host.to_ascii_lowercase()
         });
-        let loopback = match bare.and_then(url::Url::host) {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        let loopback = match bare {
+            Some(url) => is_this_machine(url),
             None => {
                 mistakes.push(format!(
                     "`{}` is no host: write it in small letters as in a source, such as \"registry.example\" or \

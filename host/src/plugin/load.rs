@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::answer::bounded;
 use super::counters::Counters;
 use super::group::{Group, GroupPin};
 use super::live::same_of;
@@ -30,6 +31,8 @@ use crate::wasm::{
     Shape, Terms,
 };
 
+/// Bytes of what a plugin says about its settings.
+const WORDS: usize = 2048;
 /// Errors of a settings check that are told at once.
 const MISTAKES: usize = 5;
 
@@ -322,12 +325,13 @@ impl Loader {
                 .map_err(|message| LoadError::new("plugin-manifest", message))?;
             let description = answer(component.describe().await, "describe")?;
             check_schema(&description.settings_schema, &pin.settings)?;
-            answer(component.check_settings().await, "check-settings")?
-                .map_err(|words| LoadError::new("plugin-settings-refused", bounded(&words)))?;
+            answer(component.check_settings().await, "check-settings")?.map_err(|words| {
+                LoadError::new("plugin-settings-refused", bounded(&words, WORDS))
+            })?;
             if let Some(StandingAction { options, .. }) = &pin.always {
                 let told = component.check_options(&options.to_string()).await;
                 answer(told, "check-options")?.map_err(|words| {
-                    let message = format!("options: {}", bounded(&words));
+                    let message = format!("options: {}", bounded(&words, WORDS));
                     LoadError::new("plugin-options-refused", message)
                 })?;
             }
@@ -527,7 +531,7 @@ fn check_schema(schema: &str, settings: &Map<String, Value>) -> Result<(), LoadE
     let validator = jsonschema::draft202012::new(&schema).map_err(|error| {
         bad(format!(
             "is no JSON Schema ({})",
-            bounded(&error.to_string())
+            bounded(&error.to_string(), WORDS)
         ))
     })?;
     let settings = Value::Object(settings.clone());
@@ -544,15 +548,8 @@ fn check_schema(schema: &str, settings: &Map<String, Value>) -> Result<(), LoadE
     }
     Err(LoadError::new(
         "plugin-settings-invalid",
-        format!("settings: {}", bounded(&mistakes.join("; "))),
+        format!("settings: {}", bounded(&mistakes.join("; "), WORDS)),
     ))
-}
-
-fn bounded(words: &str) -> String {
-    words
-        .get(..words.floor_char_boundary(2048))
-        .unwrap_or(words)
-        .to_owned()
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 use super::Reference;
 use crate::config;
+use crate::outbound::is_this_machine;
 use crate::plugin::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::wasm::LoadError;
 
@@ -232,13 +233,8 @@ impl<'a> Exchange<'a> {
         };
         let mut url = Url::parse(&realm)
             .map_err(|_| self.away("it wants a token from a place that is none"))?;
-        let is_here = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        if url.scheme() != "https" && !(is_here && self.about.base.scheme() == "http") {
+        if url.scheme() != "https" && !(is_this_machine(&url) && self.about.base.scheme() == "http")
+        {
             return Err(self.away("it wants a token that is not made by https"));
         }
         let scope = scope
