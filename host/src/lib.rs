@@ -11,6 +11,8 @@ pub mod cli;
 pub mod config;
 pub mod envelope;
 pub mod git;
+#[cfg(feature = "gcp")]
+mod google;
 pub mod http;
 pub mod isolation;
 pub mod job;

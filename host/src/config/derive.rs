@@ -64,11 +64,15 @@ pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
         origin,
     );
 
-    let (addresses, why) = if embedded {
-        ("loopback", "embedded")
+    let why = if embedded { "embedded" } else { "not embedded" };
+    let (keys, launcher, addresses) = if embedded {
+        ("local", "local", "loopback")
     } else {
-        ("deny", "not embedded")
+        ("cloud-kms", "cloud-run", "deny")
     };
+    for (key, value) in [("envelope.keys", keys), ("job.launcher", launcher)] {
+        fill(merged, key, value.into(), Origin::Derived(why.into()));
+    }
     fill(
         merged,
         "outbound.private_addresses",

@@ -120,7 +120,8 @@ fn the_named_variables_of_the_node_service_keep_their_meaning() {
         ("LOG_LEVEL", "debug"),
         ("LOG_LEVEL_CLAUDE_RUNNER", "error"),
         ("CLOUDRUN_CALLBACK_SECRET", "whsec-1,whsec-2"),
-        ("GCS_PROJECT_ID", "p"),
+        ("GCS_PROJECT_ID", "storage-project"),
+        ("PROJECT_ID", "project"),
         ("KMS_LOCATION", "x"),
         ("REGION", "y"),
         ("CLOUDRUN_JOB_NAME", "z"),
@@ -131,6 +132,16 @@ fn the_named_variables_of_the_node_service_keep_their_meaning() {
     assert_eq!(config.task.allowed_tools, ["Read", "Bash(npm run test:*)"]);
     assert_eq!(config.task.permission_mode.as_str(), "acceptEdits");
     assert_eq!(config.log.level, "debug,gatehouse::agent=error");
+    let google = &config.google;
+    assert_eq!(
+        (
+            &*google.project_id,
+            &*google.kms_location,
+            &*google.region,
+            &*google.job_name
+        ),
+        ("project", "x", "y", "z")
+    );
     assert_eq!(
         config.origins["log.level"].to_string(),
         "environment LOG_LEVEL, LOG_LEVEL_CLAUDE_RUNNER"
@@ -194,17 +205,21 @@ fn all_mistakes_are_listed_at_once_with_key_and_source() {
     let path = sources.file.as_ref().unwrap().display();
     let expected = [
         format!("`dta_dir` (file {path}) is no setting; did you mean `data_dir`?"),
-        format!("`server.body_limt` (file {path}) is no setting; did you mean `server.body_limit`?"),
+        format!(
+            "`server.body_limt` (file {path}) is no setting; did you mean `server.body_limit`?"
+        ),
         format!("`server.header_timeout` (file {path}): expected a duration"),
         format!("`server.max_connections` (file {path}): expected a whole number from 1"),
-        format!("`job.lease` (file {path}), `job.heartbeat` (default): the lease must last two heartbeats"),
+        format!(
+            "`job.lease` (file {path}), `job.heartbeat` (default): the lease must last two heartbeats"
+        ),
         "is no setting; did you mean `GATEHOUSE__AGENT__IDLE_TIMEOUT`?".into(),
         "GATEHOUSE_API_KEY is no variable of Gatehouse; did you mean GATEHOUSE_API_KEYS?".into(),
         "`task.permission_mode` (environment PERMISSION_MODE): unknown variant `yolo`".into(),
         "LOG_LEVEL_AGNET names no module of Gatehouse; did you mean LOG_LEVEL_AGENT?".into(),
         "`log.level` (environment LOG_LEVEL): expected off, error, warn".into(),
         "`queue.max_concurrent` (environment MAX_CONCURRENT_TASKS): expected a whole number".into(),
-        "`storage.logs_bucket` (environment GCS_LOGS_BUCKET): Cloud Storage needs a build with the feature `gcp`".into(),
+        "`google.region` (default): must be set for Cloud KMS and Cloud Run jobs".into(),
         "`server.listen` (environment PORT): expected an address".into(),
         "`nonsense.key` (command line) is no setting".into(),
     ];

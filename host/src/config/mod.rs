@@ -38,6 +38,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[storage]`
     pub storage: Storage,
+    /// `[google]`
+    pub google: Google,
     /// `[envelope]`
     pub envelope: Envelope,
     /// `[queue]`

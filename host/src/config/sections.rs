@@ -75,10 +75,45 @@ pub struct Storage {
     pub logs_bucket: Option<String>,
 }
 
+/// `[google]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Google {
+    pub project_id: String,
+    pub region: String,
+    pub kms_key_ring: String,
+    pub kms_key_name: String,
+    pub kms_location: String,
+    pub job_name: String,
+    #[serde(deserialize_with = "units::optional_url")]
+    pub endpoint: Option<url::Url>,
+}
+
+/// `envelope.keys`, resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keys {
+    /// A file.
+    Local,
+    /// Cloud KMS.
+    CloudKms,
+}
+
+/// `job.launcher`, resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Launcher {
+    /// Sub-processes.
+    Local,
+    /// Executions of a Cloud Run job.
+    CloudRun,
+}
+
 /// `[envelope]` of `config.default.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
+    pub keys: Keys,
     pub local_key: PathBuf,
     pub accept: Vec<String>,
     #[serde(deserialize_with = "units::bytes")]
@@ -143,6 +178,7 @@ pub struct Git {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
+    pub launcher: Launcher,
     #[serde(deserialize_with = "units::optional_path")]
     pub work_dir: Option<PathBuf>,
     #[serde(deserialize_with = "units::duration")]

@@ -117,6 +117,19 @@ pub(super) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Stri
         .map(str::to_owned))
 }
 
+/// An address with its scheme; empty means none.
+pub(super) fn optional_url<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<url::Url>, D::Error> {
+    optional(from)?
+        .map(|text| {
+            url::Url::parse(&text).map_err(|_| {
+                D::Error::custom("expected an address such as \"http://127.0.0.1:4443\"")
+            })
+        })
+        .transpose()
+}
+
 /// A path; empty means none.
 pub(super) fn optional_path<'de, D: Deserializer<'de>>(
     from: D,

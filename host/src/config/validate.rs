@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::Config;
+use super::{Config, Keys, Launcher};
 use crate::admission;
 use crate::outbound::is_this_machine;
 
@@ -18,6 +18,7 @@ pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
         mistakes: Vec::new(),
     };
     storage(&mut review);
+    google(&mut review);
     secrets(&mut review);
     requests(&mut review);
     deadlines(&mut review);
@@ -64,12 +65,6 @@ impl Review<'_> {
 
 fn storage(review: &mut Review<'_>) {
     let config = review.config;
-    review.require(
-        &["storage.logs_bucket"],
-        config.storage.logs_bucket.is_none(),
-        "Cloud Storage needs a build with the feature `gcp`, which this one lacks; \
-         leave it empty to keep everything in data_dir",
-    );
     let formats = &config.envelope.accept;
     review.require(
         &["envelope.accept"],
@@ -90,6 +85,76 @@ fn storage(review: &mut Review<'_>) {
         level.is_ok(),
         level.err().as_deref().unwrap_or_default(),
     );
+}
+
+/// What is asked of Google's services, and what they want to know for it.
+fn google(review: &mut Review<'_>) {
+    let config = review.config;
+    let google = &config.google;
+    let bucket = config.storage.logs_bucket.as_deref();
+    let keys = config.envelope.keys == Keys::CloudKms;
+    let jobs = config.job.launcher == Launcher::CloudRun;
+    for (key, wanted) in [
+        ("storage.logs_bucket", bucket.is_some()),
+        ("envelope.keys", keys),
+        ("job.launcher", jobs),
+    ] {
+        review.require(
+            &[key],
+            !wanted || cfg!(feature = "gcp"),
+            "Google's services need a build with the feature `gcp`, which this one lacks; \
+             leave it empty to keep and run everything on this machine",
+        );
+    }
+    review.require(
+        &["storage.logs_bucket"],
+        bucket.is_none_or(|name| {
+            (3..=222).contains(&name.len()) && made_of(name, b"-_.") && !name.contains(char::is_uppercase)
+        }),
+        "the name of a Cloud Storage bucket, without \"gs://\": 3 to 222 of a-z, 0-9, \"-\", \"_\", \".\"",
+    );
+    for (key, value, wanted) in [
+        ("google.project_id", &google.project_id, keys || jobs),
+        ("google.kms_key_ring", &google.kms_key_ring, keys),
+        ("google.kms_key_name", &google.kms_key_name, keys),
+        ("google.job_name", &google.job_name, jobs),
+        (
+            "google.region",
+            &google.region,
+            jobs || (keys && google.kms_location.is_empty()),
+        ),
+        ("google.kms_location", &google.kms_location, false),
+    ] {
+        review.require(
+            &[key],
+            !wanted || !value.is_empty(),
+            "must be set for Cloud KMS and Cloud Run jobs",
+        );
+        // They become parts of resource names, where a "/" would name another resource.
+        review.require(
+            &[key],
+            made_of(value, b"-_.:"),
+            "is made of letters, digits, \"-\", \"_\", \".\", \":\"",
+        );
+    }
+    let here = google.endpoint.as_ref().map(|url| {
+        url.scheme() == "http" && is_this_machine(url) && url.path() == "/" && url.query().is_none()
+    });
+    review.require(
+        &["google.endpoint"],
+        here != Some(false),
+        "must be http to this machine, without a path: it is for tests",
+    );
+    review.require(
+        &["job.launcher", "storage.logs_bucket"],
+        !jobs || bucket.is_some() || here.is_some(),
+        "jobs on Cloud Run share a Cloud Storage bucket with the gateway; a directory of this machine they cannot see",
+    );
+}
+
+fn made_of(text: &str, marks: &[u8]) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || marks.contains(&byte))
 }
 
 fn secrets(review: &mut Review<'_>) {

@@ -6,12 +6,20 @@ use super::{Config, Sources};
 
 /// Variables that set one key, by the names that operators know. An empty one counts as not set.
 /// `GATEHOUSE__SECTION__KEY` goes over them.
-pub(super) const NAMED: [(&str, &str); 12] = [
+pub(super) const NAMED: [(&str, &str); 19] = [
     ("GATEHOUSE_DATA_DIR", "data_dir"),
     ("GATEHOUSE_LISTEN", "server.listen"),
     ("GATEHOUSE_API_KEYS", "auth.api_keys"),
     ("GATEHOUSE_ADMIN_KEY", "auth.admin_key"),
     ("GCS_LOGS_BUCKET", "storage.logs_bucket"),
+    // Of two variables for one key the later counts.
+    ("GCS_PROJECT_ID", "google.project_id"),
+    ("PROJECT_ID", "google.project_id"),
+    ("REGION", "google.region"),
+    ("KMS_KEY_RING", "google.kms_key_ring"),
+    ("KMS_KEY_NAME", "google.kms_key_name"),
+    ("KMS_LOCATION", "google.kms_location"),
+    ("CLOUDRUN_JOB_NAME", "google.job_name"),
     ("MAX_CONCURRENT_TASKS", "queue.max_concurrent"),
     ("ALLOWED_TOOLS", "task.allowed_tools"),
     ("PERMISSION_MODE", "task.permission_mode"),

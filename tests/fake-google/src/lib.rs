@@ -1,0 +1,108 @@
+//! Google's services on one loopback port, as far as Gatehouse uses them, down to the bytes on the wire.
+//!
+//! Real where it matters to a client: preconditions, generations, checksums, pages, error bodies. Not here:
+//! IAM, quotas, regions, billing. Every request is written down ([`FakeGoogle::requests`]), and faults are
+//! injected by their number ([`FakeGoogle::nth`], [`FakeGoogle::every`]), so a run can be repeated exactly.
+
+mod faults;
+mod reply;
+mod server;
+mod storage;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use faults::Fault;
+pub use server::Request;
+use server::Shared;
+
+/// Runs until it is dropped.
+#[derive(Debug)]
+pub struct FakeGoogle {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl FakeGoogle {
+    /// Listens on a free port of 127.0.0.1. Buckets need not be made first.
+    pub async fn start() -> std::io::Result<Self> {
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Listens there.
+    pub async fn listen(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let shared = Shared::new(address);
+        let accepting = tokio::spawn(server::accept(listener, Arc::clone(&shared)));
+        Ok(Self {
+            address,
+            shared,
+            accepting,
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`, for `google.endpoint`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Injects `fault` into the `n`th call from now, from 1, of operations that begin with `operation`,
+    /// such as `storage.insert`, `kms.`, or all by the empty text.
+    pub fn nth(&self, operation: &str, n: u64, fault: Fault) {
+        self.shared.faults().nth(operation, n, fault);
+    }
+
+    /// Injects `fault` into each `n`th call from now on.
+    pub fn every(&self, operation: &str, n: u64, fault: Fault) {
+        self.shared.faults().every(operation, n, fault);
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        self.shared.faults().clear();
+    }
+
+    /// How many faults were injected.
+    pub fn injected(&self) -> u64 {
+        self.shared.faults().injected
+    }
+
+    /// Answers every call only after so long.
+    pub fn set_latency(&self, latency: Duration) {
+        self.shared.faults().latency = latency;
+    }
+
+    /// The requests so far, oldest first; of more than 100,000 the last.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.journal().iter().cloned().collect()
+    }
+
+    /// How often operations that begin with `operation` were asked for.
+    pub fn count(&self, operation: &str) -> usize {
+        self.shared
+            .journal()
+            .iter()
+            .filter(|request| request.operation.starts_with(operation))
+            .count()
+    }
+
+    /// The names of the objects of a bucket, in order.
+    pub fn objects(&self, bucket: &str) -> Vec<String> {
+        self.shared.objects().names(bucket)
+    }
+
+    /// The content of an object.
+    pub fn object(&self, bucket: &str, name: &str) -> Option<bytes::Bytes> {
+        self.shared.objects().content(bucket, name)
+    }
+}
+
+impl Drop for FakeGoogle {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.shared.close();
+    }
+}

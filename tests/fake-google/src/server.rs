@@ -1,0 +1,272 @@
+//! Accepts HTTP/1.1 and HTTP/2 on one port, names each call's operation, injects its fault, writes it down.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::response::Response;
+use bytes::Bytes;
+use futures::StreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::sync::watch;
+
+use crate::faults::{Fault, Faults};
+use crate::reply::{self, Body, Code};
+use crate::storage;
+
+/// Requests that are kept.
+const JOURNAL: usize = 100_000;
+/// Of a request's body that is kept, in bytes.
+const KEPT: usize = 16 * 1024;
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The service and the call, e.g. `storage.insert`; `unknown` where no service has it.
+    pub operation: String,
+    /// Of HTTP.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// At most its first 16 KiB.
+    pub body: Bytes,
+    /// What happened to it.
+    pub fault: Option<Fault>,
+}
+
+/// A call with its whole body.
+pub(crate) struct Call {
+    pub(crate) method: hyper::Method,
+    pub(crate) uri: hyper::Uri,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
+        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&self.uri).ok()?.0;
+        pairs
+            .into_iter()
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    fn is_grpc(&self) -> bool {
+        self.header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/grpc"))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) address: SocketAddr,
+    faults: Mutex<Faults>,
+    journal: Mutex<VecDeque<Request>>,
+    objects: Mutex<storage::Objects>,
+    closed: watch::Sender<bool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            faults: Mutex::default(),
+            journal: Mutex::default(),
+            objects: Mutex::default(),
+            closed: watch::channel(false).0,
+        })
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    pub(crate) fn journal(&self) -> MutexGuard<'_, VecDeque<Request>> {
+        lock(&self.journal)
+    }
+
+    pub(crate) fn objects(&self) -> MutexGuard<'_, storage::Objects> {
+        lock(&self.objects)
+    }
+
+    /// Ends every connection.
+    pub(crate) fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    fn note(&self, operation: &str, call: &Call, fault: Option<Fault>) {
+        let text = |value: &hyper::header::HeaderValue| {
+            String::from_utf8_lossy(value.as_bytes()).into_owned()
+        };
+        let mut journal = self.journal();
+        if journal.len() >= JOURNAL {
+            journal.pop_front();
+        }
+        journal.push_back(Request {
+            operation: operation.to_owned(),
+            method: call.method.to_string(),
+            target: call
+                .uri
+                .path_and_query()
+                .map_or_else(String::new, ToString::to_string),
+            headers: call
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), text(value)))
+                .collect(),
+            body: call.body.slice(..call.body.len().min(KEPT)),
+            fault,
+        });
+    }
+
+    /// None where the connection is to end without an answer.
+    async fn answer(self: &Arc<Self>, call: Call) -> Option<Response<Body>> {
+        let operation = operation(&call).unwrap_or("unknown");
+        let (fault, latency) = {
+            let mut faults = self.faults();
+            (faults.of(operation), faults.latency)
+        };
+        self.note(operation, &call, fault);
+        tokio::time::sleep(latency).await;
+        match fault {
+            Some(Fault::Reset) => return None,
+            Some(Fault::Status(status)) => {
+                let code = Code::of_status(status);
+                return Some(if call.is_grpc() {
+                    reply::grpc(Err((code, "injected".to_owned())))
+                } else {
+                    reply::error(code, "injected")
+                });
+            }
+            Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
+            _ => {}
+        }
+        let mut response = self.carry_out(operation, call).await;
+        match fault {
+            Some(Fault::LostReply) => None,
+            Some(Fault::BrokenStream(after)) => Some(broken(response, after).await),
+            Some(Fault::WrongChecksum) => {
+                response = spoilt(response).await;
+                Some(response)
+            }
+            _ => Some(response),
+        }
+    }
+
+    async fn carry_out(self: &Arc<Self>, operation: &str, call: Call) -> Response<Body> {
+        match operation.split_once('.') {
+            Some(("storage", _)) => storage::answer(self, operation, &call),
+            _ => reply::error(Code::NotFound, "No such method."),
+        }
+    }
+}
+
+/// Which service has the call, and what it is there.
+fn operation(call: &Call) -> Option<&'static str> {
+    storage::operation(call)
+}
+
+/// The answer, whose body ends with an error after so many bytes.
+async fn broken(response: Response<Body>, after: usize) -> Response<Body> {
+    let (parts, body) = response.into_parts();
+    let whole = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let start = whole.slice(..after.min(whole.len()));
+    let frames = futures::stream::iter([
+        Ok(Frame::data(start)),
+        Err(io::Error::other("the stream is broken")),
+    ])
+    // What was sent before the end is to arrive.
+    .then(|frame| async {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        frame
+    });
+    Response::from_parts(parts, StreamBody::new(frames).boxed_unsync())
+}
+
+/// The answer, with each checksum in it or beside it changed.
+async fn spoilt(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if parts.headers.contains_key("x-goog-hash") {
+        parts.headers.insert(
+            "x-goog-hash",
+            hyper::header::HeaderValue::from_static("crc32c=AAAAAA=="),
+        );
+        return Response::from_parts(parts, body);
+    }
+    let whole = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&whole) else {
+        return Response::from_parts(parts, reply::full(whole));
+    };
+    for (key, value) in value.as_object_mut().into_iter().flatten() {
+        if key.to_ascii_lowercase().ends_with("crc32c") && value.is_string() {
+            *value = if value.as_str().is_some_and(|text| text.ends_with("==")) {
+                "AAAAAA==".into()
+            } else {
+                "1".into()
+            };
+        }
+    }
+    parts.headers.remove(hyper::header::CONTENT_LENGTH);
+    Response::from_parts(parts, reply::full(value.to_string()))
+}
+
+pub(crate) async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let mut closed = shared.closed.subscribe();
+            let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+                let shared = Arc::clone(&shared);
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+                    let call = Call {
+                        method: parts.method,
+                        uri: parts.uri,
+                        headers: parts.headers,
+                        body,
+                    };
+                    let answer = shared.answer(call).await;
+                    answer.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset))
+                }
+            });
+            let server = auto::Builder::new(TokioExecutor::new());
+            let connection = server.serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                // A connection that was ended on purpose ends with an error.
+                _ended = connection => {}
+                _ = closed.wait_for(|closed| *closed) => {}
+            }
+        });
+    }
+}
