@@ -8,8 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
-use crate::bucket::Bucket;
-use crate::bucket::directory::DirectoryBucket;
+use crate::bucket;
 use crate::config::Config;
 use crate::envelope::local::LocalKey;
 use crate::envelope::{Envelope, EnvelopeError};
@@ -59,7 +58,7 @@ pub struct App {
 /// The gateway cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The bucket's directory.
+    /// The bucket.
     #[error("the storage cannot be opened: {0}")]
     Storage(#[source] std::io::Error),
     /// The local key.
@@ -94,9 +93,7 @@ impl App {
         let envelope = Envelope::new(Arc::new(local_key(&config)?), &config.envelope);
         let admission = Admission::new(&config);
 
-        let bucket: Arc<dyn Bucket> = Arc::new(
-            DirectoryBucket::open(config.data_dir.join("bucket")).map_err(BuildError::Storage)?,
-        );
+        let bucket = bucket::open(&config).await.map_err(BuildError::Storage)?;
         let tasks = Tasks::new(Arc::clone(&bucket));
         let compiler = Compiler::apart(&config.plugins);
         let plugins = Arc::new(Plugins::load(&config, compiler, Arc::clone(&bucket)).await);

@@ -1,21 +1,28 @@
 //! All state is objects in one bucket: a directory on one machine ([`directory`]), Cloud Storage in
-//! the cloud. An object changes only by compare-and-set on its generation, so that any number of
+//! the cloud (`cloud_storage`). An object changes only by compare-and-set on its generation, so that any number of
 //! processes can share it.
 //!
-//! Does not know what the objects mean; `task/` and `plugin/` do. Relies on nothing but the disk.
+//! Does not know what the objects mean; `task/` and `plugin/` do. Relies on nothing but the disk, or on
+//! Google's client.
 
+#[cfg(feature = "gcp")]
+mod cloud_storage;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod directory;
+mod names;
 mod watch;
 
 pub use watch::Watch;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+use crate::config::Config;
 
 /// Tells one content of an object from every other that stood or will stand under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +125,17 @@ pub type Reader = std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>>;
 /// Shorthand of this module.
 pub type Result<T> = std::result::Result<T, BucketError>;
 
+/// The bucket that the settings name: one of Cloud Storage, or the directory below `data_dir`.
+pub async fn open(config: &Config) -> std::io::Result<Arc<dyn Bucket>> {
+    #[cfg(feature = "gcp")]
+    if let Some(name) = &config.storage.logs_bucket {
+        let bucket = cloud_storage::CloudBucket::open(name, &config.google).await?;
+        return Ok(Arc::new(bucket));
+    }
+    let directory = directory::DirectoryBucket::open(config.data_dir.join("bucket"))?;
+    Ok(Arc::new(directory))
+}
+
 /// Objects under names such as `sessions/{id}/metadata.json`.
 #[async_trait]
 pub trait Bucket: fmt::Debug + Send + Sync {
@@ -137,8 +155,9 @@ pub trait Bucket: fmt::Debug + Send + Sync {
     /// see a part of what is being added.
     async fn append(&self, name: &str, data: Bytes) -> Result<()>;
 
-    /// Deletes the object; false where there was none. `Matches` guards against a later writer.
-    async fn delete(&self, name: &str, when: When) -> Result<bool>;
+    /// Deletes the object, where there is one. `Matches` guards against a later writer. That it was there is not
+    /// told: where an answer was lost, nobody knows.
+    async fn delete(&self, name: &str, when: When) -> Result<()>;
 
     /// Names that begin with `prefix` and come after `after`, in byte order, at most `limit`.
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;

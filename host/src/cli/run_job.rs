@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tracing::error;
 
-use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
 use crate::envelope::{Envelope, local::LocalKey};
 use crate::isolation::Isolation;
@@ -27,7 +26,7 @@ pub(super) async fn run(config: Config, task_id: &str) -> ExitCode {
 
 async fn work(config: Config, task_id: String) -> anyhow::Result<()> {
     let id: TaskId = task_id.parse()?;
-    let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket"))?);
+    let bucket = crate::bucket::open(&config).await?;
     let (key, _made) = LocalKey::load_or_create(&config.envelope.local_key)?;
     let envelope = Envelope::new(Arc::new(key), &config.envelope);
     let isolation = Isolation::detect(&config)?;

@@ -65,12 +65,16 @@ pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
     );
 
     let why = if embedded { "embedded" } else { "not embedded" };
-    let (keys, launcher, addresses) = if embedded {
-        ("local", "local", "loopback")
+    let (keys, launcher, flush, addresses) = if embedded {
+        ("local", "local", "2ms", "loopback")
     } else {
-        ("cloud-kms", "cloud-run", "deny")
+        ("cloud-kms", "cloud-run", "200ms", "deny")
     };
-    for (key, value) in [("envelope.keys", keys), ("job.launcher", launcher)] {
+    for (key, value) in [
+        ("envelope.keys", keys),
+        ("job.launcher", launcher),
+        ("job.flush_interval", flush),
+    ] {
         fill(merged, key, value.into(), Origin::Derived(why.into()));
     }
     fill(

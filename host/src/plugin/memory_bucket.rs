@@ -105,8 +105,9 @@ impl Bucket for MemoryBucket {
         Ok(())
     }
 
-    async fn delete(&self, name: &str, _: When) -> Result<bool> {
-        Ok(self.objects.lock().unwrap().remove(name).is_some())
+    async fn delete(&self, name: &str, _: When) -> Result<()> {
+        self.objects.lock().unwrap().remove(name);
+        Ok(())
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {

@@ -174,7 +174,7 @@ async fn remove(bucket: &Arc<dyn Bucket>, entry: &Entry) -> Result<bool, BucketE
         .await
     {
         Err(BucketError::Conflict(_)) => Ok(false),
-        done => done,
+        done => done.map(|()| true),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A chunk holds whole lines, each ended by `\n`, none of them blank. It is written once.
 
+use bytes::Bytes;
+
 use super::{TaskError, TaskId, names};
 use crate::bucket::Bucket;
 
@@ -15,6 +17,20 @@ pub(super) struct End {
     pub(super) last_sequence: u64,
     /// Bytes of all chunks.
     pub(super) size: u64,
+}
+
+/// The chunk that begins with this line, and how many lines it holds: at least one. A loss of power may leave
+/// an empty object, which is none.
+pub(super) async fn read(
+    bucket: &dyn Bucket,
+    id: &TaskId,
+    first: u64,
+) -> Result<Option<(Bytes, u64)>, TaskError> {
+    let Some(chunk) = bucket.get(&names::chunk(id, first)).await? else {
+        return Ok(None);
+    };
+    let lines = lines_in(&chunk.data);
+    Ok((lines > 0).then_some((chunk.data, lines)))
 }
 
 /// Looks for the end of a log.

@@ -1,16 +1,11 @@
 //! Reading an event log while it grows.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Record, TaskError, TaskId, Tasks, chunks, names};
-use crate::bucket::Watch;
-
-/// How long to wait for a hint before looking again: doubles from the first to the last while
-/// nothing comes.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
+use super::tail::Tail;
+use super::{Record, TaskError, TaskId, Tasks, chunks};
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +25,10 @@ pub enum Step {
     End(Box<Record>),
 }
 
-/// One reader of one task's log; holds at most one chunk in memory.
+/// One follower of one task's log; holds at most one chunk in memory.
+///
+/// Reads what is there already from the bucket, and waits for the rest with everybody else who follows the
+/// task here.
 #[derive(Debug)]
 pub struct Follower {
     tasks: Tasks,
@@ -40,9 +38,10 @@ pub struct Follower {
     next: u64,
     /// What is left of the open chunk.
     chunk: Bytes,
-    /// None until the first look.
-    watch: Option<Watch>,
-    pause: Duration,
+    /// Whether the place of the first line was found.
+    begun: bool,
+    /// Since everything that was there was read.
+    tail: Option<Arc<Tail>>,
     /// The terminal record, once seen.
     end: Option<Box<Record>>,
 }
@@ -56,8 +55,8 @@ impl Follower {
             after,
             next: 1,
             chunk: Bytes::new(),
-            watch: None,
-            pause: FIRST_PAUSE,
+            begun: false,
+            tail: None,
             end: None,
         }
     }
@@ -65,22 +64,21 @@ impl Follower {
     /// Waits for the next step. Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Step, TaskError> {
         loop {
+            // Before the look, so that nothing is missed.
+            let changes = self.tail.as_ref().map(|tail| tail.changes());
             if let Some(step) = self.ready().await? {
-                self.pause = FIRST_PAUSE;
                 return Ok(step);
             }
-            let pause = self.pause;
-            self.pause = (pause * 2).min(LAST_PAUSE);
-            match &mut self.watch {
-                Some(watch) => watch.changed(pause).await,
-                None => tokio::time::sleep(pause).await,
+            match changes {
+                Some(changes) => changes.next().await,
+                None => self.tail = Some(self.tasks.tail(&self.id, self.next)),
             }
         }
     }
 
     /// The next step if it is there already; none where one would have to wait.
     pub async fn ready(&mut self) -> Result<Option<Step>, TaskError> {
-        if self.watch.is_none() {
+        if !self.begun {
             self.begin().await?;
         }
         loop {
@@ -102,27 +100,34 @@ impl Follower {
             if let Some(record) = &self.end {
                 return Ok(Some(Step::End(record.clone())));
             }
-            let record = self.record().await?;
-            if !record.status.is_terminal() {
+            self.end = match &self.tail {
+                Some(tail) if tail.has_failed() => {
+                    // By itself the follower learns why, or that it is over.
+                    self.tail = None;
+                    continue;
+                }
+                Some(tail) => tail.end(),
+                None => Some(Box::new(self.record().await?))
+                    .filter(|record| record.status.is_terminal()),
+            };
+            if self.end.is_none() {
                 return Ok(None);
             }
-            self.end = Some(Box::new(record));
         }
     }
 
-    /// Sets up the watch, before the first look so that nothing is missed, and finds the place.
+    /// Finds the place.
     async fn begin(&mut self) -> Result<(), TaskError> {
         let record = self.record().await?;
-        let bucket = self.tasks.bucket();
-        let watch = bucket.watch(&names::session(&self.id));
         let wanted = self.after.saturating_add(1);
         if self.after > 0
-            && let Some(first) = chunks::holding(bucket.as_ref(), &self.id, wanted).await?
+            && let Some(first) =
+                chunks::holding(self.tasks.bucket().as_ref(), &self.id, wanted).await?
         {
             self.next = first;
         }
         self.end = Some(Box::new(record)).filter(|record| record.status.is_terminal());
-        self.watch = Some(watch);
+        self.begun = true;
         Ok(())
     }
 
@@ -140,16 +145,21 @@ impl Follower {
     }
 
     async fn open_chunk(&mut self) -> Result<bool, TaskError> {
-        let name = names::chunk(&self.id, self.next);
-        let Some(chunk) = self.tasks.bucket().get(&name).await? else {
+        if let Some(tail) = &self.tail {
+            if let Some(chunk) = tail.chunk(self.next) {
+                self.chunk = chunk;
+                return Ok(true);
+            }
+            if !tail.has_passed(self.next) {
+                return Ok(false);
+            }
+        }
+        let found = chunks::read(self.tasks.bucket().as_ref(), &self.id, self.next).await?;
+        let Some((chunk, _lines)) = found else {
             return Ok(false);
         };
-        // A loss of power may leave an empty file, which holds no line to go on with.
-        let holds_lines = chunk.data.iter().any(|byte| *byte != b'\n');
-        if holds_lines {
-            self.chunk = chunk.data;
-        }
-        Ok(holds_lines)
+        self.chunk = chunk;
+        Ok(true)
     }
 
     /// The next line of the open chunk that was not asked to be left out.

@@ -18,6 +18,7 @@ mod record;
 mod report;
 mod settle;
 mod store;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::tail::{Tail, Tails};
 use super::{
     CancelRequest, Ending, Follower, Mode, Phase, Reason, Record, Status, TaskId, chunks, names,
 };
@@ -99,12 +100,16 @@ pub struct Page {
 #[derive(Clone, Debug)]
 pub struct Tasks {
     bucket: Arc<dyn Bucket>,
+    tails: Arc<Tails>,
 }
 
 impl Tasks {
     /// The tasks kept in `bucket`.
     pub fn new(bucket: Arc<dyn Bucket>) -> Self {
-        Self { bucket }
+        Self {
+            bucket,
+            tails: Arc::default(),
+        }
     }
 
     /// The bucket itself, for what else is kept of a task.
@@ -330,6 +335,11 @@ impl Tasks {
     /// Reads the task's events after the given sequence number, and then its end.
     pub fn follow(&self, id: &TaskId, after: u64) -> Follower {
         Follower::new(self.clone(), id.clone(), after)
+    }
+
+    /// What the followers of one log share, from the line `next` on where there is none yet.
+    pub(super) fn tail(&self, id: &TaskId, next: u64) -> Arc<Tail> {
+        self.tails.join(self, id, next)
     }
 }
 

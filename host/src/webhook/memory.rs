@@ -60,12 +60,13 @@ impl Bucket for MemoryBucket {
         Ok(generation)
     }
 
-    async fn delete(&self, name: &str, when: When) -> Result<bool> {
+    async fn delete(&self, name: &str, when: When) -> Result<()> {
         let mut objects = self.objects();
         if objects.contains_key(name) && !holds(when, objects.get(name)) {
             return Err(BucketError::Conflict(name.to_owned()));
         }
-        Ok(objects.remove(name).is_some())
+        objects.remove(name);
+        Ok(())
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {

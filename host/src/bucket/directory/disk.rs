@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::folders::{self, is_absent};
 use super::generation::{after, generation, stamp};
-use super::names::Name;
+use crate::bucket::names::Name;
 use crate::bucket::{BucketError, Durability, Generation, Object, Result, Uploaded, When};
 
 /// A temporary file of a process that is gone may be removed after this.
@@ -167,11 +167,11 @@ impl Disk {
         stamp(&file, after(before)).map_err(failed(name))
     }
 
-    pub(super) fn delete(&self, name: &Name, when: When) -> Result<bool> {
+    pub(super) fn delete(&self, name: &Name, when: When) -> Result<()> {
         let path = name.below(&self.root);
         let lock = self.lock(name).map_err(failed(name))?;
         let Some(present) = self.present(name)? else {
-            return Ok(false);
+            return Ok(());
         };
         let wanted = match when {
             When::Always => true,
@@ -191,7 +191,7 @@ impl Disk {
         if let Err(error) = self.remove_empty_parents(&path) {
             tracing::debug!(%error, "directories that may be empty stay");
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Puts a finished temporary file under its name.

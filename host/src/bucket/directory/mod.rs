@@ -25,7 +25,7 @@ mod folders;
 mod generation;
 mod hints;
 mod listing;
-mod names;
+
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ use super::{
 };
 use disk::Disk;
 use hints::Hints;
-use names::Name;
+use super::names::{self, Name};
 
 /// Objects as plain files below one directory, shared by any number of processes.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl Bucket for DirectoryBucket {
             .await
     }
 
-    async fn delete(&self, name: &str, when: When) -> Result<bool> {
+    async fn delete(&self, name: &str, when: When) -> Result<()> {
         self.run(name, move |disk, name| disk.delete(name, when))
             .await
     }

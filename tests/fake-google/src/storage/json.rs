@@ -268,11 +268,12 @@ pub(super) fn read(shared: &Arc<Shared>, call: &Call) -> Response<Body> {
             format!("bytes {from_byte}-{}/{size}", size - 1),
         ));
     }
-    for (key, value) in headers {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response
-                .headers_mut()
-                .insert(HeaderName::from_static(key), value);
+    let own = headers.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let metadata = stored.metadata.iter();
+    let metadata = metadata.map(|(key, value)| (format!("x-goog-meta-{key}"), value.clone()));
+    for (key, value) in own.chain(metadata) {
+        if let (Ok(key), Ok(value)) = (key.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+            response.headers_mut().insert(key, value);
         }
     }
     response
