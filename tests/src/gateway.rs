@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use fake_google::FakeGoogle;
 use nix::sys::signal::Signal;
 use scripted_model::{Options, Recorded, Scenarios, ScriptedModel};
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ use crate::job_logs;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
 use crate::{GitServer, Registry, Stream, binary, eventually, repository};
+
+/// The bucket of gateways that keep everything in Cloud Storage.
+pub const BUCKET: &str = "logs";
 
 /// User ids for the agents of each gateway, so that tests side by side do not meet.
 static NEXT_UID: AtomicU32 = AtomicU32::new(0);
@@ -376,6 +380,16 @@ impl Builder {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Keeps everything in the bucket `logs` of this Google; keys and jobs stay on this machine.
+    pub fn storage(self, google: &FakeGoogle) -> Self {
+        self.env("GCS_LOGS_BUCKET", BUCKET)
+            .env("GATEHOUSE__GOOGLE__ENDPOINT", &google.url())
+            .env("GATEHOUSE__ENVELOPE__KEYS", "local")
+            .env("GATEHOUSE__JOB__LAUNCHER", "local")
+            // Receivers of the tests are on loopback.
+            .env("GATEHOUSE__OUTBOUND__PRIVATE_ADDRESSES", "loopback")
     }
 
     /// Trusts this server of repositories; what lets callers in there is a canary.

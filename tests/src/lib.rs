@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use elsewhere::Elsewhere;
-pub use gateway::Gateway;
+pub use gateway::{BUCKET, Gateway};
 pub use git_server::GitServer;
 pub use receiver::Receiver;
 pub use registry::Registry;

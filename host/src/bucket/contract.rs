@@ -288,11 +288,17 @@ async fn an_append_adds_to_the_end(one: &dyn Bucket, two: &dyn Bucket) {
     }
     let whole = text(two, "append/large").await.unwrap();
     let letters: Vec<_> = whole.lines().map(|line| &line[..1]).collect();
-    assert_eq!((letters.concat().as_str(), whole.len()), ("abcd", 4 * 400_001));
-    assert_eq!(names(two, "append", None, 10).await, ["append/a", "append/large"]);
+    assert_eq!(
+        (letters.concat().as_str(), whole.len()),
+        ("abcd", 4 * 400_001)
+    );
+    assert_eq!(
+        names(two, "append", None, 10).await,
+        ["append/a", "append/large"]
+    );
 }
 
-fn file_of(content: &[u8]) -> tokio::fs::File {
+pub(crate) fn file_of(content: &[u8]) -> tokio::fs::File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(content).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();

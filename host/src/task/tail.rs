@@ -95,9 +95,11 @@ impl Tail {
         }
     }
 
-    /// For waiting: what changes from here on is not missed.
+    /// For waiting: taken before a look, it misses nothing that comes after the look.
     pub(super) fn changes(&self) -> Changes {
-        Changes(self.seen.clone())
+        let mut seen = self.seen.clone();
+        seen.mark_unchanged();
+        Changes(seen)
     }
 
     /// The chunk that begins with this line, if it is among the newest.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -28,6 +29,8 @@ const KEPT: usize = 16 * 1024;
 pub struct Request {
     /// The service and the call, e.g. `storage.insert`; `unknown` where no service has it.
     pub operation: String,
+    /// When it came, from the start of the service.
+    pub at: Duration,
     /// Of HTTP.
     pub method: String,
     /// Path and query.
@@ -74,6 +77,7 @@ impl Call {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
+    started: Instant,
     faults: Mutex<Faults>,
     journal: Mutex<VecDeque<Request>>,
     objects: Mutex<storage::Objects>,
@@ -88,6 +92,7 @@ impl Shared {
     pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             address,
+            started: Instant::now(),
             faults: Mutex::default(),
             journal: Mutex::default(),
             objects: Mutex::default(),
@@ -122,6 +127,7 @@ impl Shared {
         }
         journal.push_back(Request {
             operation: operation.to_owned(),
+            at: self.started.elapsed(),
             method: call.method.to_string(),
             target: call
                 .uri

@@ -51,12 +51,22 @@ async fn a_write_whose_answer_was_lost_is_known_again() {
     let bucket = bucket(&google).await;
     google.nth("storage.insert", 1, Fault::LostReply);
     let first = bucket
-        .put("a", Bytes::from_static(b"1"), When::Absent, Durability::Synced)
+        .put(
+            "a",
+            Bytes::from_static(b"1"),
+            When::Absent,
+            Durability::Synced,
+        )
         .await
         .unwrap();
     google.nth("storage.insert", 1, Fault::LostReply);
     let second = bucket
-        .put("a", Bytes::from_static(b"2"), When::Matches(first), Durability::Synced)
+        .put(
+            "a",
+            Bytes::from_static(b"2"),
+            When::Matches(first),
+            Durability::Synced,
+        )
         .await
         .unwrap();
     assert_eq!(bucket.get("a").await.unwrap().unwrap().generation, second);
@@ -68,9 +78,15 @@ async fn an_append_whose_answer_was_lost_is_not_made_twice() {
     let google = FakeGoogle::start().await.unwrap();
     let bucket = bucket(&google).await;
     let long = "x".repeat(usize::try_from(REWRITTEN).unwrap() + 1);
-    bucket.append("log", Bytes::from(long.clone())).await.unwrap();
+    bucket
+        .append("log", Bytes::from(long.clone()))
+        .await
+        .unwrap();
     google.nth("storage.compose", 1, Fault::LostReply);
-    bucket.append("log", Bytes::from_static(b"end")).await.unwrap();
+    bucket
+        .append("log", Bytes::from_static(b"end"))
+        .await
+        .unwrap();
     let whole = google.object("logs", "log").unwrap();
     assert_eq!(whole.len(), long.len() + 3);
     assert_eq!(google.objects("logs"), ["log"], "the part is gone");
@@ -103,12 +119,20 @@ async fn the_requests_are_pinned() {
         .unwrap();
     bucket.get("tasks/a b.json").await.unwrap();
     bucket.list("tasks/", Some("tasks/a"), 2).await.unwrap();
-    bucket.delete("tasks/a b.json", When::Matches(first)).await.unwrap();
+    bucket
+        .delete("tasks/a b.json", When::Matches(first))
+        .await
+        .unwrap();
 
     let requests = google.requests();
     let lines: Vec<_> = requests
         .iter()
-        .map(|request| format!("{} {} {}", request.operation, request.method, request.target))
+        .map(|request| {
+            format!(
+                "{} {} {}",
+                request.operation, request.method, request.target
+            )
+        })
         .collect();
     assert_eq!(
         lines,
@@ -120,7 +144,10 @@ async fn the_requests_are_pinned() {
         ]
     );
     let insert = String::from_utf8_lossy(&requests[0].body).into_owned();
-    let parts: Vec<_> = insert.split("\r\n").filter(|line| line.starts_with('{')).collect();
+    let parts: Vec<_> = insert
+        .split("\r\n")
+        .filter(|line| line.starts_with('{'))
+        .collect();
     let about: serde_json::Value = serde_json::from_str(parts[0]).unwrap();
     assert_eq!(about["contentType"], "application/json");
     assert_eq!(about["metadata"][WRITE].as_str().unwrap().len(), 16);
@@ -157,4 +184,20 @@ async fn an_object_names_the_writes_that_made_it() {
     assert_eq!(writes.len(), 3, "{writes:?}");
     assert!(writes[1].ends_with(&format!(":{}", second.0)), "{writes:?}");
     assert!(writes[2].ends_with(&format!(":{}", first.0)), "{writes:?}");
+}
+
+#[tokio::test]
+async fn a_large_upload_goes_on_where_its_connection_was_cut() {
+    let google = FakeGoogle::start().await.unwrap();
+    let bucket = bucket(&google).await;
+    let content = vec![7; 9 << 20];
+    for fault in [Fault::Reset, Fault::LostReply, Fault::Status(503)] {
+        google.nth("storage.start", 1, fault);
+        google.nth("storage.upload", 1, fault);
+        let file = contract::file_of(&content);
+        let uploaded = bucket.upload("files/large", file, u64::MAX).await.unwrap();
+        assert_eq!(uploaded.size, content.len() as u64);
+        assert!(google.object("logs", "files/large").unwrap() == content);
+    }
+    assert_eq!(google.injected(), 6);
 }

@@ -30,7 +30,10 @@ impl Writes {
             known.clear();
         }
         // A read that comes late must not hide a later one.
-        if known.get(name).is_none_or(|(newest, _)| *newest < generation) {
+        if known
+            .get(name)
+            .is_none_or(|(newest, _)| *newest < generation)
+        {
             known.insert(name.to_owned(), (generation, writes));
         }
     }
@@ -86,6 +89,10 @@ mod tests {
         assert_eq!(found("w49"), Some(Generation(500)));
         assert_eq!(found("w18"), Some(Generation(190)));
         assert_eq!(found("w17"), None, "no line grows without bound");
-        assert_eq!(writes.line("a", Generation(1), "x"), "x", "another generation");
+        assert_eq!(
+            writes.line("a", Generation(1), "x"),
+            "x",
+            "another generation"
+        );
     }
 }

@@ -26,7 +26,6 @@ mod generation;
 mod hints;
 mod listing;
 
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,13 +34,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
+use super::names::{self, Name};
 use super::{
     Bucket, BucketError, Durability, Entry, Generation, Object, Reader, Result, Uploaded, Watch,
     When,
 };
 use disk::Disk;
 use hints::Hints;
-use super::names::{self, Name};
 
 /// Objects as plain files below one directory, shared by any number of processes.
 #[derive(Debug)]

@@ -268,7 +268,9 @@ pub(super) fn read(shared: &Arc<Shared>, call: &Call) -> Response<Body> {
             format!("bytes {from_byte}-{}/{size}", size - 1),
         ));
     }
-    let own = headers.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let own = headers
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
     let metadata = stored.metadata.iter();
     let metadata = metadata.map(|(key, value)| (format!("x-goog-meta-{key}"), value.clone()));
     for (key, value) in own.chain(metadata) {
