@@ -11,8 +11,7 @@ use crate::admission::Admission;
 use crate::bucket::Bucket;
 use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
-use crate::envelope::local::LocalKey;
-use crate::envelope::{Envelope, EnvelopeError};
+use crate::envelope::{self, Envelope, EnvelopeError};
 use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
 use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
@@ -62,7 +61,7 @@ pub enum BuildError {
     /// The bucket's directory.
     #[error("the storage cannot be opened: {0}")]
     Storage(#[source] std::io::Error),
-    /// The local key.
+    /// What wraps data keys.
     #[error(transparent)]
     Key(#[from] EnvelopeError),
     /// The webhook's secret or the operator's key.
@@ -91,7 +90,7 @@ impl App {
         let config = Arc::new(config);
         let isolation = Isolation::detect(&config)?;
         let outbound = Outbound::new(&config)?;
-        let envelope = Envelope::new(Arc::new(local_key(&config)?), &config.envelope);
+        let envelope = Envelope::new(envelope::keys(&config).await?, &config.envelope);
         let admission = Admission::new(&config);
 
         let bucket: Arc<dyn Bucket> = Arc::new(
@@ -183,15 +182,6 @@ fn make_secrets(config: &mut Config) -> Result<(), SecretError> {
         config.auth.admin_key = Some(secret_file::kept(&keys.join(ADMIN_KEY), made)?);
     }
     Ok(())
-}
-
-fn local_key(config: &Config) -> Result<LocalKey, EnvelopeError> {
-    let path = &config.envelope.local_key;
-    let (key, made) = LocalKey::load_or_create(path)?;
-    if made {
-        tracing::info!(path = %path.display(), "made a local key: what it sealed is lost without it");
-    }
-    Ok(key)
 }
 
 /// The operator's key, below `keys/` of the data directory.

@@ -7,7 +7,7 @@ use tracing::error;
 
 use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
-use crate::envelope::{Envelope, local::LocalKey};
+use crate::envelope::{self, Envelope};
 use crate::isolation::Isolation;
 use crate::job::Job;
 use crate::task::TaskId;
@@ -28,8 +28,7 @@ pub(super) async fn run(config: Config, task_id: &str) -> ExitCode {
 async fn work(config: Config, task_id: String) -> anyhow::Result<()> {
     let id: TaskId = task_id.parse()?;
     let bucket = Arc::new(DirectoryBucket::open(config.data_dir.join("bucket"))?);
-    let (key, _made) = LocalKey::load_or_create(&config.envelope.local_key)?;
-    let envelope = Envelope::new(Arc::new(key), &config.envelope);
+    let envelope = Envelope::new(envelope::keys(&config).await?, &config.envelope);
     let isolation = Isolation::detect(&config)?;
     Job::new(Arc::new(config), bucket, envelope, isolation)
         .run(id)
