@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::bucket::Bucket;
 use crate::bucket::directory::DirectoryBucket;
-use crate::config::Config;
+use crate::config::{Auth, Config, Mistakes};
 use crate::envelope::{self, Envelope, EnvelopeError};
 use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
@@ -18,6 +19,7 @@ use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
 use crate::outbound::{Forbidden, Outbound};
 use crate::plugin::{Plugins, keep_removing_old_inputs, keep_removing_old_sets};
 use crate::secret_file::{self, SecretError};
+use crate::secrets::SecretSettings;
 use crate::task::{TaskError, TaskId, Tasks, keep_removing_old_claims};
 use crate::wasm::Compiler;
 use crate::webhook::Courier;
@@ -25,8 +27,10 @@ use crate::webhook::Courier;
 /// All parts of a running gateway.
 #[derive(Debug)]
 pub struct App {
-    /// The settings, with the webhook secret filled in.
+    /// The settings, with every secret filled in as it was at the start.
     pub config: Arc<Config>,
+    /// Whose keys are good now.
+    pub auth: watch::Receiver<Auth>,
     /// Records and events.
     pub tasks: Tasks,
     /// Seals payloads.
@@ -67,6 +71,9 @@ pub enum BuildError {
     /// The webhook's secret or the operator's key.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Secrets that cannot be read, or not be used once they are.
+    #[error(transparent)]
+    Settings(#[from] Mistakes),
     /// What separates agents.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
@@ -87,6 +94,7 @@ impl App {
         job_env: BTreeMap<String, String>,
     ) -> Result<Arc<Self>, BuildError> {
         make_secrets(&mut config)?;
+        let secrets = SecretSettings::fill(&mut config).await?;
         let config = Arc::new(config);
         let isolation = Isolation::detect(&config)?;
         let outbound = Outbound::new(&config)?;
@@ -133,6 +141,15 @@ impl App {
                     config.plugins.inputs_expire,
                 )),
         );
+        let (keys, auth) = watch::channel(config.auth.clone());
+        tokio::spawn({
+            let (courier, stopping) = (Arc::clone(&courier), stopping.clone());
+            let current = secrets.keep_current(move |config| {
+                keys.send_replace(config.auth.clone());
+                courier.sign_with(&config.webhook.secret);
+            });
+            stopping.run_until_cancelled_owned(current)
+        });
         tokio::spawn({
             let (tasks, kept) = (tasks.clone(), config.plugins.keep_sets);
             let stopping = stopping.clone();
@@ -149,6 +166,7 @@ impl App {
             stopping,
             turns: Arc::default(),
             config,
+            auth,
             tasks,
             envelope,
             admission,

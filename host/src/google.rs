@@ -135,6 +135,7 @@ pub(crate) mod tests {
             kms_key_name: String::new(),
             kms_location: String::new(),
             job_name: String::new(),
+            secrets_age: std::time::Duration::from_secs(60),
             endpoint: None,
         }
     }

@@ -103,8 +103,8 @@ impl FakeGoogle {
     }
 
     /// Adds a version to a secret, which is `projects/P/secrets/S`; its number.
-    pub fn add_secret(&self, secret: &str, data: &str) -> usize {
-        self.shared.secrets().add(secret, data.as_bytes())
+    pub fn add_secret(&self, secret: &str, data: impl AsRef<[u8]>) -> usize {
+        self.shared.secrets().add(secret, data.as_ref())
     }
 
     /// Enables, disables or destroys a version of a secret.

@@ -14,10 +14,12 @@ use tokio::process::Command;
 use super::CLI_VERSION;
 use super::report::Finding;
 use super::{git, upstream};
+use crate::admission::PlacesOfPrompts;
 use crate::bucket::directory::DirectoryBucket;
 use crate::config::Config;
 use crate::isolation::{Isolation, Level};
 use crate::plugin::Plugins;
+use crate::secrets::SecretSettings;
 use crate::wasm::Compiler;
 
 /// Programs that are asked for their version answer within this or count as broken.
@@ -35,7 +37,8 @@ pub(super) async fn all(config: &Config, environment: &BTreeMap<String, String>)
         auth(config),
     ];
     findings.push(cli(config, environment).await);
-    findings.extend(prompts(config));
+    findings.extend(secrets(config).await);
+    findings.extend(prompts(config).await);
     findings.extend(isolation(config));
     findings.push(git::check(environment).await);
     findings.push(git::check_lfs(environment).await);
@@ -133,11 +136,21 @@ fn auth(config: &Config) -> Finding {
     Finding::ok(CHECK, format!("the API is open to {who}"))
 }
 
-/// One finding per file of a system prompt that cannot be used.
-fn prompts(config: &Config) -> Vec<Finding> {
-    let mistakes = crate::admission::mistakes_of_prompts(&config.task).into_iter();
+/// One finding per secret of Secret Manager that cannot be read or used.
+async fn secrets(config: &Config) -> Vec<Finding> {
+    let read = SecretSettings::fill(&mut config.clone()).await;
+    let mistakes = read.err().into_iter().flat_map(|mistakes| mistakes.0);
+    let remedy = "mend the secret, or the setting that names it";
+    mistakes
+        .map(|mistake| Finding::fail("secrets", mistake, remedy))
+        .collect()
+}
+
+/// One finding per system prompt that cannot be used.
+async fn prompts(config: &Config) -> Vec<Finding> {
+    let mistakes = PlacesOfPrompts::of(config).mistakes().await.into_iter();
     let remedy =
-        "mend the file, or take task.system_prompt_file and task.append_system_prompt_file out";
+        "mend it, or take task.system_prompt_file and task.append_system_prompt_file out";
     mistakes
         .map(|mistake| Finding::fail("prompts", mistake, remedy))
         .collect()
