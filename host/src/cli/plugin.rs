@@ -309,7 +309,10 @@ impl Gateway {
         let config = config::load(sources)
             .map_err(|mistakes| anyhow::anyhow!("the configuration is wrong\n{mistakes}"))?;
         let mut configured = sources.environment.get("GATEHOUSE_ADMIN_KEY").cloned();
-        if let Some(Ok(name)) = configured.as_deref().and_then(|key| config.secret_name(key)) {
+        if let Some(Ok(name)) = configured
+            .as_deref()
+            .and_then(|key| config.secret_name(key))
+        {
             let key = SecretManager::new(&config.google).read(&name).await?;
             configured = Some(key.expose_secret().trim().to_owned());
         }

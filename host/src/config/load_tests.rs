@@ -219,6 +219,7 @@ fn all_mistakes_are_listed_at_once_with_key_and_source() {
         "LOG_LEVEL_AGNET names no module of Gatehouse; did you mean LOG_LEVEL_AGENT?".into(),
         "`log.level` (environment LOG_LEVEL): expected off, error, warn".into(),
         "`queue.max_concurrent` (environment MAX_CONCURRENT_TASKS): expected a whole number".into(),
+        "`google.project_id` (default): must be set for Cloud KMS and Cloud Run jobs".into(),
         "`google.region` (default): must be set for Cloud KMS and Cloud Run jobs".into(),
         "`server.listen` (environment PORT): expected an address".into(),
         "`nonsense.key` (command line) is no setting".into(),

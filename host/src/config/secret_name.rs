@@ -24,14 +24,7 @@ impl SecretName {
         let (project, name, version) = match *parts {
             [name] => (project, name, LATEST),
             [name, version] => (project, name, version),
-            [
-                "projects",
-                project,
-                "secrets",
-                name,
-                "versions",
-                version,
-            ] => (project, name, version),
+            ["projects", project, "secrets", name, "versions", version] => (project, name, version),
             _ => return Some(Err(format!("expected {FORMS}"))),
         };
         if project.is_empty() {

@@ -74,3 +74,57 @@ impl Config {
         }
     }
 }
+
+#[cfg(all(test, feature = "gcp"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use crate::config::{Config, Mistakes, Sources, load};
+
+    fn loaded(given: &[(&str, &str)]) -> Result<Config, Mistakes> {
+        let environment = given
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        load(&Sources {
+            environment,
+            ..Sources::default()
+        })
+    }
+
+    #[test]
+    fn what_names_no_secret_well_is_a_mistake_of_its_key() {
+        let written = [
+            ("GATEHOUSE_API_KEYS", "secret://a/b/c"),
+            ("GATEHOUSE_ADMIN_KEY", "secret://x"),
+            ("CLOUDRUN_CALLBACK_SECRET", "secret://hook/"),
+            ("GATEHOUSE__TASK__SYSTEM_PROMPT_FILE", "secret://"),
+        ];
+        let said = loaded(&written).unwrap_err().0;
+        for (key, words) in [
+            ("auth.api_keys", "secret://NAME"),
+            ("auth.admin_key", "google.project_id"),
+            ("webhook.secret", "secret://NAME"),
+            ("task.system_prompt_file", "secret://NAME"),
+        ] {
+            let of_key = |line: &&String| line.starts_with(&format!("`{key}`"));
+            let line = said.iter().find(of_key).unwrap();
+            assert!(line.contains(words), "{line}");
+            assert!(!line.contains("hook"), "{line}");
+        }
+        assert_eq!(said.len(), 4, "{said:#?}");
+    }
+
+    #[test]
+    fn a_prompt_in_secret_manager_is_no_path() {
+        let written = [
+            ("PROJECT_ID", "p-1"),
+            ("GATEHOUSE__TASK__SYSTEM_PROMPT_FILE", "secret://prompt/2"),
+        ];
+        let config = loaded(&written).unwrap();
+        let path = config.task.system_prompt_file.unwrap();
+        assert_eq!(path, Path::new("secret://prompt/2"));
+    }
+}

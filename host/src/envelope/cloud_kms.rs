@@ -63,13 +63,16 @@ impl CloudKms {
             .set_additional_authenticated_data_crc32c(checksum(aad))
             .send()
             .await?;
-        if !(reply.verified_plaintext_crc32c
-            && reply.verified_additional_authenticated_data_crc32c)
+        if !(reply.verified_plaintext_crc32c && reply.verified_additional_authenticated_data_crc32c)
         {
-            return Err(Failure::passing("the data key was damaged on its way there"));
+            return Err(Failure::passing(
+                "the data key was damaged on its way there",
+            ));
         }
         if reply.ciphertext_crc32c != Some(checksum(&reply.ciphertext)) {
-            return Err(Failure::passing("the wrapped key was damaged on its way back"));
+            return Err(Failure::passing(
+                "the wrapped key was damaged on its way back",
+            ));
         }
         if !self.is_ours(&reply.name) {
             let words = format!("it wrapped with another key: {}", reply.name);

@@ -61,8 +61,8 @@ async fn access(client: &SecretManagerService, name: &SecretName) -> Result<Secr
     if payload.data.len() > LARGEST {
         return Err(refused(format!("it is longer than {LARGEST} bytes")));
     }
-    let text = std::str::from_utf8(&payload.data)
-        .map_err(|_| refused("it is no UTF-8".to_owned()))?;
+    let text =
+        std::str::from_utf8(&payload.data).map_err(|_| refused("it is no UTF-8".to_owned()))?;
     match text.trim() {
         "" => Err(refused("it is blank".to_owned())),
         _ => Ok(SecretString::from(text)),

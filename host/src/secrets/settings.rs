@@ -35,10 +35,7 @@ impl SecretSettings {
             .map(drop)
     }
 
-    async fn fill_those(
-        config: &mut Config,
-        wanted: fn(&str) -> bool,
-    ) -> Result<Self, Mistakes> {
+    async fn fill_those(config: &mut Config, wanted: fn(&str) -> bool) -> Result<Self, Mistakes> {
         let manager = SecretManager::new(&config.google);
         let mut names: BTreeMap<SecretName, BTreeSet<&'static str>> = BTreeMap::new();
         for (key, secret) in config.secrets().into_iter().filter(|(key, _)| wanted(key)) {
@@ -109,7 +106,10 @@ impl SecretSettings {
     }
 
     /// What they hold now, or held when they could be read.
-    async fn read_again(&self, watched: &BTreeSet<SecretName>) -> BTreeMap<SecretName, SecretString> {
+    async fn read_again(
+        &self,
+        watched: &BTreeSet<SecretName>,
+    ) -> BTreeMap<SecretName, SecretString> {
         let mut now = self.read.clone();
         for name in watched {
             match self.manager.read(name).await {

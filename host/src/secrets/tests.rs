@@ -52,8 +52,12 @@ async fn the_request_is_that_of_googles_reference() {
         let read = manager.read(&name(asked)).await.unwrap();
         assert_eq!(read.expose_secret(), value);
         let request = fake.requests().pop().unwrap();
-        assert_eq!((request.operation.as_str(), request.method.as_str()), ("secrets.access", "GET"));
-        let target = format!("/v1/{SECRET}/versions/{version}:access?%24alt=json%3Benum-encoding%3Dint");
+        assert_eq!(
+            (request.operation.as_str(), request.method.as_str()),
+            ("secrets.access", "GET")
+        );
+        let target =
+            format!("/v1/{SECRET}/versions/{version}:access?%24alt=json%3Benum-encoding%3Dint");
         assert_eq!(request.target, target);
         assert!(request.body.is_empty());
     }
@@ -74,7 +78,10 @@ async fn what_passes_is_tried_again_and_given_up_after_five_tries() {
     for fault in faults {
         fake.nth("secrets.", 1, fault);
         let before = fake.count("secrets.");
-        assert!(manager.read(&name("secret://key")).await.is_ok(), "{fault:?}");
+        assert!(
+            manager.read(&name("secret://key")).await.is_ok(),
+            "{fault:?}"
+        );
         assert_eq!(fake.count("secrets.") - before, 2, "{fault:?}");
     }
     fake.every("secrets.", 1, Fault::WrongChecksum);
@@ -86,15 +93,30 @@ async fn what_passes_is_tried_again_and_given_up_after_five_tries() {
 #[tokio::test]
 async fn a_refusal_is_not_tried_again_and_says_what_an_operator_must_do() {
     let (fake, manager) = manager().await;
-    assert!(words(&manager, "secret://none").await.contains("make the secret"));
-    assert!(words(&manager, "secret://key/2").await.contains("add a version"));
+    assert!(
+        words(&manager, "secret://none")
+            .await
+            .contains("make the secret")
+    );
+    assert!(
+        words(&manager, "secret://key/2")
+            .await
+            .contains("add a version")
+    );
     for state in [VersionState::Disabled, VersionState::Destroyed] {
         fake.set_secret_version(SECRET, 1, state);
-        assert!(words(&manager, "secret://key").await.contains("enable that version"));
+        assert!(
+            words(&manager, "secret://key")
+                .await
+                .contains("enable that version")
+        );
     }
     fake.nth("secrets.", 1, Fault::Status(403));
     let said = words(&manager, "secret://key").await;
-    assert!(said.contains("roles/secretmanager.secretAccessor"), "{said}");
+    assert!(
+        said.contains("roles/secretmanager.secretAccessor"),
+        "{said}"
+    );
     assert!(said.contains(SECRET), "{said}");
     assert_eq!(fake.count("secrets."), 5);
 }
@@ -168,7 +190,9 @@ async fn every_secret_of_the_settings_is_filled_in_and_each_is_read_once() {
     let hooks = config.webhook.secret.iter();
     let hooks: Vec<_> = hooks.map(|secret| secret.expose_secret()).collect();
     assert_eq!(hooks, ["webhook-1", "plain"]);
-    let password = config.plugins.registries["registry.example"].password.as_ref();
+    let password = config.plugins.registries["registry.example"]
+        .password
+        .as_ref();
     assert_eq!(password.unwrap().expose_secret(), "quite secret");
     assert_eq!(fake.count("secrets.access"), 5);
 }
@@ -185,14 +209,29 @@ async fn every_mistake_is_listed_with_its_key_and_nothing_of_a_secret() {
     let mut config = settings(&fake, &written);
     let said = SecretSettings::fill(&mut config).await.unwrap_err().0;
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said.iter().any(|line| line.starts_with("`auth.api_keys`: projects/p-1/secrets/none")));
-    assert!(said.iter().any(|line| line.starts_with("`webhook.secret`: projects/p-1/secrets/key")));
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("`auth.api_keys`: projects/p-1/secrets/none"))
+    );
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("`webhook.secret`: projects/p-1/secrets/key"))
+    );
     assert_eq!(keys(&config), ["secret://none"], "it is as it was");
 
-    for (secret, why) in [("secret://key", "printable ASCII"), ("secret://commas", "commas")] {
+    for (secret, why) in [
+        ("secret://key", "printable ASCII"),
+        ("secret://commas", "commas"),
+    ] {
         let mut config = settings(&fake, &[("GATEHOUSE_API_KEYS", secret)]);
-        let said = SecretSettings::fill(&mut config).await.unwrap_err().to_string();
-        assert!(said.contains("auth.api_keys") && said.contains(why), "{said}");
+        let said = SecretSettings::fill(&mut config)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("auth.api_keys") && said.contains(why),
+            "{said}"
+        );
         assert!(!said.contains("with a space"), "{said}");
     }
 }

@@ -59,7 +59,11 @@ impl SecretText {
             Some((Ok(()), _)) => self.age,
             Some((Err(_), _)) => self.age / AGAIN,
         };
-        if known.tried.as_ref().is_none_or(|(_, at)| at.elapsed() >= wait) {
+        if known
+            .tried
+            .as_ref()
+            .is_none_or(|(_, at)| at.elapsed() >= wait)
+        {
             let lasts = known.text.as_ref().is_some_and(|(_, at)| self.lasts(*at));
             let asked = Instant::now();
             let outcome = match self.ask(lasts).await {

@@ -218,9 +218,11 @@ fn field(body: &Value, name: &str, checksum: &str) -> Result<Vec<u8>, Response<B
             .as_str()
             .ok_or_else(|| invalid(&format!("Invalid value at '{name}'.")))?,
     };
-    let bytes = STANDARD
-        .decode(text)
-        .map_err(|_| invalid(&format!("Invalid value at '{name}': Base64 decoding failed.")))?;
+    let bytes = STANDARD.decode(text).map_err(|_| {
+        invalid(&format!(
+            "Invalid value at '{name}': Base64 decoding failed."
+        ))
+    })?;
     let expected = crc32c::crc32c(&bytes).to_string();
     match body.get(checksum) {
         Some(sent) if *sent != Value::from(expected) => Err(invalid(&format!(

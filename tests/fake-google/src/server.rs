@@ -234,7 +234,12 @@ async fn spoilt(response: Response<Body>) -> Response<Body> {
         if key.to_ascii_lowercase().ends_with("crc32c")
             && let Some(text) = value.as_str()
         {
-            *value = if text.ends_with("==") { "AAAAAA==" } else { "1" }.into();
+            *value = if text.ends_with("==") {
+                "AAAAAA=="
+            } else {
+                "1"
+            }
+            .into();
         }
     })
     .await

@@ -149,8 +149,7 @@ async fn secrets(config: &Config) -> Vec<Finding> {
 /// One finding per system prompt that cannot be used.
 async fn prompts(config: &Config) -> Vec<Finding> {
     let mistakes = PlacesOfPrompts::of(config).mistakes().await.into_iter();
-    let remedy =
-        "mend it, or take task.system_prompt_file and task.append_system_prompt_file out";
+    let remedy = "mend it, or take task.system_prompt_file and task.append_system_prompt_file out";
     mistakes
         .map(|mistake| Finding::fail("prompts", mistake, remedy))
         .collect()
