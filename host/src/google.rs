@@ -91,7 +91,11 @@ impl From<Error> for Failure {
                     || error.is_deserialization()
             }
         };
-        let mut words = error.to_string();
+        let mut words = match error.is_deserialization() {
+            // What cannot be read may be repeated there, and may be a secret.
+            true => "an answer that cannot be read".to_owned(),
+            false => error.to_string(),
+        };
         words.truncate(words.floor_char_boundary(LONGEST_WORDS));
         match error.status() {
             _ if passing => Self::Passing(words),

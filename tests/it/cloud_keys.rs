@@ -1,14 +1,17 @@
 //! Keys in Cloud KMS, secrets and system prompts in Secret Manager; everything else on this machine.
 
+use std::process::Output;
 use std::time::Duration;
 
 use base64::Engine as _;
 use fake_google::{FakeGoogle, Fault, VersionState};
 use gatehouse_tests::gateway::Builder;
+use gatehouse_tests::receiver::Delivery;
 use gatehouse_tests::{Gateway, Receiver, binary, eventually, words_of};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::process::Command;
 
 const KEY: &str = "projects/p-1/locations/europe-west1/keyRings/cloudrun-claude-code-keys/cryptoKeys/async-task-payload-key";
 
@@ -30,6 +33,34 @@ fn sealed(gateway: &Gateway, id: &str) -> String {
     let path = gateway.data().join("bucket/tasks").join(id);
     let bytes = std::fs::read(path.join("payload.enc")).expect("it is sealed");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn is_signed(delivery: &Delivery, secret: &str) -> bool {
+    let id = delivery.header("webhook-id").as_bytes();
+    let at = delivery.header("webhook-timestamp").as_bytes();
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(&[id, b".", at, b".", &delivery.body].concat());
+    let expected = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
+    delivery.header("webhook-signature") == format!("v1,{expected}")
+}
+
+/// A command without a gateway, which ends by itself.
+async fn ends(google: &FakeGoogle, command: &str, settings: &[(&str, &str)]) -> Output {
+    let data = tempfile::tempdir().unwrap();
+    let running = Command::new(binary())
+        .arg(command)
+        .current_dir(data.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("GATEHOUSE_DATA_DIR", data.path().join("data"))
+        .env("GATEHOUSE_LISTEN", "127.0.0.1:0")
+        .env("PROJECT_ID", "p-1")
+        .env("GATEHOUSE__GOOGLE__ENDPOINT", google.url())
+        .envs(settings.iter().copied())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(100), running).await;
+    output.expect("it ends").unwrap()
 }
 
 #[tokio::test]
@@ -155,7 +186,8 @@ async fn keys_of_callers_and_of_webhooks_stand_in_secret_manager_and_change_with
     let google = FakeGoogle::start().await.unwrap();
     let receiver = Receiver::start([]).await;
     let canary = |what: &str| format!("canary-{what}-{}", uuid::Uuid::new_v4().simple());
-    let [first, second, operators, hook] = ["first", "second", "operator", "hook"].map(canary);
+    let [first, second, operators, hook, next_hook] =
+        ["first", "second", "operator", "hook", "next-hook"].map(canary);
     google.add_secret("projects/p-1/secrets/callers", &first);
     google.add_secret("projects/p-1/secrets/operator", format!("{operators}\n"));
     google.add_secret("projects/p-2/secrets/hook", &hook);
@@ -167,7 +199,7 @@ async fn keys_of_callers_and_of_webhooks_stand_in_secret_manager_and_change_with
             "secret://projects/p-2/secrets/hook/versions/latest",
         )
         .env("LOG_LEVEL", "trace");
-    for secret in [&first, &second, &operators, &hook] {
+    for secret in [&first, &second, &operators, &hook, &next_hook] {
         builder = builder.canary(secret);
     }
     let gateway = builder.start().await;
@@ -178,33 +210,46 @@ async fn keys_of_callers_and_of_webhooks_stand_in_secret_manager_and_change_with
             .bearer_auth(key);
         asked.send().await.unwrap().status().as_u16()
     };
+    let request = gateway.request_with("hello", json!({"callbackUrl": receiver.url}));
+    let begun = async |key: &str| {
+        let asked = client.post(format!("{}/run-async", gateway.url));
+        let asked = asked.bearer_auth(key).json(&request);
+        asked.send().await.unwrap().status().as_u16()
+    };
 
     assert_eq!(listed("secret://callers").await, 401);
     assert_eq!(listed(&second).await, 401);
     assert_eq!(listed(&operators).await, 200);
-    let request = gateway.request_with("hello", json!({"callbackUrl": receiver.url}));
-    let asked = client
-        .post(format!("{}/run-async", gateway.url))
-        .bearer_auth(&first)
-        .json(&request);
-    assert_eq!(asked.send().await.unwrap().status(), 202);
+    assert_eq!(begun(&first).await, 202);
     let delivery = receiver.delivery(1).await;
-    let id = delivery.header("webhook-id").as_bytes();
-    let at = delivery.header("webhook-timestamp").as_bytes();
-    let mut mac = Hmac::<Sha256>::new_from_slice(hook.as_bytes()).unwrap();
-    mac.update(&[id, b".", at, b".", &delivery.body].concat());
-    let expected = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
-    assert_eq!(
-        delivery.header("webhook-signature"),
-        format!("v1,{expected}")
-    );
+    assert!(is_signed(&delivery, &hook) && !is_signed(&delivery, &next_hook));
 
+    google.add_secret("projects/p-2/secrets/hook", &next_hook);
     google.add_secret("projects/p-1/secrets/callers", &second);
     eventually("the new key counts", || async {
         (listed(&second).await == 200).then_some(())
     })
     .await;
     assert_eq!(listed(&first).await, 401);
+    eventually("a report is signed with the new secret", || async {
+        let before = receiver.deliveries().len();
+        assert_eq!(begun(&second).await, 202);
+        let delivery = receiver.delivery(before + 1).await;
+        is_signed(&delivery, &next_hook).then_some(())
+    })
+    .await;
+
+    let asked = Command::new(binary())
+        .args(["plugin", "list", "--url", &gateway.url])
+        .env_clear()
+        .env("PROJECT_ID", "p-1")
+        .env("GATEHOUSE__GOOGLE__ENDPOINT", google.url())
+        .env("GATEHOUSE_ADMIN_KEY", "secret://operator")
+        .current_dir(gateway.data())
+        .output()
+        .await
+        .unwrap();
+    assert!(asked.status.success(), "{asked:?}");
     gateway.is_clean().await;
     gateway.has_leaked_nothing();
 }
@@ -212,22 +257,11 @@ async fn keys_of_callers_and_of_webhooks_stand_in_secret_manager_and_change_with
 #[tokio::test]
 async fn a_gateway_that_cannot_read_its_secrets_does_not_start_and_lists_them_all() {
     let google = FakeGoogle::start().await.unwrap();
-    let data = tempfile::tempdir().unwrap();
-    let start = tokio::process::Command::new(binary())
-        .arg("serve")
-        .current_dir(data.path())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("GATEHOUSE_DATA_DIR", data.path().join("data"))
-        .env("GATEHOUSE_LISTEN", "127.0.0.1:0")
-        .env("PROJECT_ID", "p-1")
-        .env("GATEHOUSE__GOOGLE__ENDPOINT", google.url())
-        .env("GATEHOUSE_API_KEYS", "secret://callers")
-        .env("CLOUDRUN_CALLBACK_SECRET", "secret://hook/3")
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(Duration::from_secs(60), start);
-    let output = output.await.expect("it ends").unwrap();
+    let secrets = [
+        ("GATEHOUSE_API_KEYS", "secret://callers"),
+        ("CLOUDRUN_CALLBACK_SECRET", "secret://hook/3"),
+    ];
+    let output = ends(&google, "serve", &secrets).await;
 
     assert!(!output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
@@ -242,6 +276,31 @@ async fn a_gateway_that_cannot_read_its_secrets_does_not_start_and_lists_them_al
         !String::from_utf8(output.stdout)
             .unwrap()
             .contains("listening")
+    );
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_google_refuses() {
+    let google = FakeGoogle::start().await.unwrap();
+    google.add_secret("projects/p-1/secrets/callers", "a-key");
+    google.every("kms.", 1, Fault::Status(403));
+    let settings = [
+        ("REGION", "europe-west1"),
+        ("GATEHOUSE__ENVELOPE__KEYS", "cloud-kms"),
+        ("GATEHOUSE_API_KEYS", "secret://callers"),
+        ("GATEHOUSE__TASK__SYSTEM_PROMPT_FILE", "secret://prompt"),
+    ];
+    let output = ends(&google, "doctor", &settings).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    for expected in [
+        "roles/cloudkms.cryptoKeyEncrypter",
+        "projects/p-1/secrets/prompt/versions/latest",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+    assert!(
+        !said.contains("secrets/callers") && !said.contains("a-key"),
+        "{said}"
     );
 }
 

@@ -198,6 +198,26 @@ async fn every_secret_of_the_settings_is_filled_in_and_each_is_read_once() {
 }
 
 #[tokio::test]
+async fn whoever_ships_plugins_reads_the_passwords_alone() {
+    let fake = FakeGoogle::start().await.unwrap();
+    fake.add_secret("projects/p-1/secrets/password", "quite secret");
+    let registries =
+        r#"{ "registry.example" = { username = "me", password = "secret://password" } }"#;
+    let written = [
+        ("GATEHOUSE_API_KEYS", "secret://key"),
+        ("GATEHOUSE__PLUGINS__REGISTRIES", registries),
+    ];
+    let mut config = settings(&fake, &written);
+    SecretSettings::fill_passwords(&mut config).await.unwrap();
+    let password = config.plugins.registries["registry.example"]
+        .password
+        .as_ref();
+    assert_eq!(password.unwrap().expose_secret(), "quite secret");
+    assert_eq!(keys(&config), ["secret://key"]);
+    assert_eq!(fake.count("secrets."), 1);
+}
+
+#[tokio::test]
 async fn every_mistake_is_listed_with_its_key_and_nothing_of_a_secret() {
     let fake = FakeGoogle::start().await.unwrap();
     fake.add_secret(SECRET, "with a space");

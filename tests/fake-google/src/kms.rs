@@ -225,7 +225,7 @@ fn field(body: &Value, name: &str, checksum: &str) -> Result<Vec<u8>, Response<B
     })?;
     let expected = crc32c::crc32c(&bytes).to_string();
     match body.get(checksum) {
-        Some(sent) if *sent != Value::from(expected) => Err(invalid(&format!(
+        Some(sent) if sent.as_str() != Some(&expected) => Err(invalid(&format!(
             "The checksum in field {checksum} did not match the data in field {name}."
         ))),
         _ => Ok(bytes),
