@@ -27,23 +27,20 @@ impl SecretName {
             ["projects", project, "secrets", name, "versions", version] => (project, name, version),
             _ => return Some(Err(format!("expected {FORMS}"))),
         };
-        if project.is_empty() {
+        if !(is_made_of(name, b"-_", 255) && is_made_of(version, b"-_", 63)) {
+            return Some(Err(format!(
+                "expected {FORMS}, of letters, digits, \"-\" and \"_\""
+            )));
+        }
+        if !is_made_of(project, b"-_.:", 100) {
             return Some(Err(
                 "names no project: set google.project_id, or write secret://projects/PROJECT/…"
                     .to_owned(),
             ));
         }
-        let sound = is_made_of(project, b"-_.:", 100)
-            && is_made_of(name, b"-_", 255)
-            && is_made_of(version, b"-_", 63);
-        Some(match sound {
-            true => Ok(Self(format!(
-                "projects/{project}/secrets/{name}/versions/{version}"
-            ))),
-            false => Err(format!(
-                "expected {FORMS}, of letters, digits, \"-\" and \"_\""
-            )),
-        })
+        Some(Ok(Self(format!(
+            "projects/{project}/secrets/{name}/versions/{version}"
+        ))))
     }
 
     /// Whether it may hold something else tomorrow.

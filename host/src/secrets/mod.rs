@@ -1,18 +1,18 @@
 //! What a setting names by `secret://…` and Secret Manager keeps.
 //!
-//! `manager` reads one version; `settings` fills in what the settings name and looks again while the
+//! `service` reads one version; `settings` fills in what the settings name and looks again while the
 //! gateway runs; `text` is for a text that is asked for at each task. Values are nowhere shown; who may read
 //! them is decided by Google's roles. Relies on `google` for how often is tried.
 
 #[cfg_attr(not(feature = "gcp"), path = "absent.rs")]
-mod manager;
+mod service;
 mod settings;
 mod text;
 
 #[cfg(all(test, feature = "gcp"))]
 mod tests;
 
-pub use manager::SecretManager;
+pub use service::SecretManager;
 pub use settings::SecretSettings;
 pub use text::SecretText;
 
