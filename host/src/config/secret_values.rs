@@ -99,7 +99,7 @@ mod tests {
         let written = [
             ("GATEHOUSE_API_KEYS", "secret://a/b/c"),
             ("GATEHOUSE_ADMIN_KEY", "secret://x"),
-            ("CLOUDRUN_CALLBACK_SECRET", "secret://hook/"),
+            ("CLOUDRUN_CALLBACK_SECRET", "secret://its-name/"),
             ("GATEHOUSE__TASK__SYSTEM_PROMPT_FILE", "secret://"),
         ];
         let said = loaded(&written).unwrap_err().0;
@@ -112,7 +112,7 @@ mod tests {
             let of_key = |line: &&String| line.starts_with(&format!("`{key}`"));
             let line = said.iter().find(of_key).unwrap();
             assert!(line.contains(words), "{line}");
-            assert!(!line.contains("hook"), "{line}");
+            assert!(!line.contains("its-name"), "{line}");
         }
         assert_eq!(said.len(), 4, "{said:#?}");
     }
