@@ -54,7 +54,7 @@ impl Config {
         };
         let (api_keys, webhook) = (several(&self.auth.api_keys), several(&self.webhook.secret));
         for (key, lists) in [("auth.api_keys", &api_keys), ("webhook.secret", &webhook)] {
-            // Fewer keys than were meant are no key that is asked for.
+            // Without any key nobody would be asked for one.
             if lists.iter().any(Vec::is_empty) {
                 let mistake = format!("`{key}`: what its secret holds is no value but commas");
                 return Err(Mistakes(vec![mistake]));
