@@ -5,19 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::bucket;
-use crate::config::Config;
-use crate::envelope::local::LocalKey;
-use crate::envelope::{Envelope, EnvelopeError};
+use crate::config::{Auth, Config, Mistakes};
+use crate::envelope::{self, Envelope, EnvelopeError};
 use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
 use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
 use crate::outbound::{Forbidden, Outbound};
 use crate::plugin::{Plugins, keep_removing_old_inputs, keep_removing_old_sets};
 use crate::secret_file::{self, SecretError};
+use crate::secrets::SecretSettings;
 use crate::task::{TaskError, TaskId, Tasks, keep_removing_old_claims};
 use crate::wasm::Compiler;
 use crate::webhook::Courier;
@@ -25,8 +26,10 @@ use crate::webhook::Courier;
 /// All parts of a running gateway.
 #[derive(Debug)]
 pub struct App {
-    /// The settings, with the webhook secret filled in.
+    /// The settings, with every secret filled in as it was at the start.
     pub config: Arc<Config>,
+    /// Whose keys are good now.
+    pub auth: watch::Receiver<Auth>,
     /// Records and events.
     pub tasks: Tasks,
     /// Seals payloads.
@@ -61,12 +64,15 @@ pub enum BuildError {
     /// The bucket.
     #[error("the storage cannot be opened: {0}")]
     Storage(#[source] std::io::Error),
-    /// The local key.
+    /// What wraps data keys.
     #[error(transparent)]
     Key(#[from] EnvelopeError),
     /// The webhook's secret or the operator's key.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Secrets that cannot be read, or not be used once they are.
+    #[error(transparent)]
+    Settings(#[from] Mistakes),
     /// What separates agents.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
@@ -87,10 +93,11 @@ impl App {
         job_env: BTreeMap<String, String>,
     ) -> Result<Arc<Self>, BuildError> {
         make_secrets(&mut config)?;
+        let secrets = SecretSettings::fill(&mut config).await?;
         let config = Arc::new(config);
         let isolation = Isolation::detect(&config)?;
         let outbound = Outbound::new(&config)?;
-        let envelope = Envelope::new(Arc::new(local_key(&config)?), &config.envelope);
+        let envelope = Envelope::new(envelope::keys(&config).await?, &config.envelope);
         let admission = Admission::new(&config);
 
         let bucket = bucket::open(&config).await.map_err(BuildError::Storage)?;
@@ -131,6 +138,15 @@ impl App {
                     config.plugins.inputs_expire,
                 )),
         );
+        let (keys, auth) = watch::channel(config.auth.clone());
+        tokio::spawn({
+            let (courier, stopping) = (Arc::clone(&courier), stopping.clone());
+            let current = secrets.keep_current(move |config| {
+                keys.send_replace(config.auth.clone());
+                courier.sign_with(&config.webhook.secret);
+            });
+            stopping.run_until_cancelled_owned(current)
+        });
         tokio::spawn({
             let (tasks, kept) = (tasks.clone(), config.plugins.keep_sets);
             let stopping = stopping.clone();
@@ -147,6 +163,7 @@ impl App {
             stopping,
             turns: Arc::default(),
             config,
+            auth,
             tasks,
             envelope,
             admission,
@@ -180,15 +197,6 @@ fn make_secrets(config: &mut Config) -> Result<(), SecretError> {
         config.auth.admin_key = Some(secret_file::kept(&keys.join(ADMIN_KEY), made)?);
     }
     Ok(())
-}
-
-fn local_key(config: &Config) -> Result<LocalKey, EnvelopeError> {
-    let path = &config.envelope.local_key;
-    let (key, made) = LocalKey::load_or_create(path)?;
-    if made {
-        tracing::info!(path = %path.display(), "made a local key: what it sealed is lost without it");
-    }
-    Ok(key)
 }
 
 /// The operator's key, below `keys/` of the data directory.

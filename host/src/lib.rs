@@ -21,6 +21,7 @@ pub mod outbound;
 pub mod plugin;
 pub mod redact;
 pub mod secret_file;
+pub mod secrets;
 pub mod task;
 pub mod telemetry;
 pub mod wasm;

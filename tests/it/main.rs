@@ -9,6 +9,7 @@ mod authoring;
 mod cancel;
 mod capabilities;
 mod clients;
+mod cloud_keys;
 mod cloud_storage;
 mod commands;
 mod contract;

@@ -402,6 +402,12 @@ impl Builder {
         self
     }
 
+    /// A further secret that must not be seen.
+    pub fn canary(mut self, secret: &str) -> Self {
+        self.secrets.push(secret.to_owned());
+        self
+    }
+
     /// Knows this registry, with its password where it has one, which is a canary.
     pub fn registry(mut self, registry: &Registry) -> Self {
         self.secrets.extend(registry.password.clone());

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::check::{draft, parse};
-use super::operators_prompts::Prompts;
+use super::operators_prompts::{Places, Prompts};
 use super::policies::{Candidate, Policies};
 use super::request::action_key;
 use super::schema::{FIELDS, find};
@@ -188,13 +188,15 @@ impl fmt::Debug for Admitted {
 #[derive(Clone, Debug)]
 pub struct Admission {
     task: Task,
+    prompts: Places,
 }
 
 impl Admission {
-    /// Reads `[task]`.
+    /// Goes by `[task]`.
     pub fn new(config: &Config) -> Self {
         Self {
             task: config.task.clone(),
+            prompts: Places::of(config),
         }
     }
 
@@ -228,7 +230,7 @@ impl Admission {
         shadow: Option<&P>,
         logs_uri: impl Fn(&str) -> String + Send,
     ) -> Result<Admitted, Refusal> {
-        let prompts = Prompts::fill(&mut draft.value, &self.task).await?;
+        let prompts = Prompts::fill(&mut draft.value, &self.prompts).await?;
         draft.request = Request::from_admitted(&draft.value)?;
         let (mut decisions, mut beside) = (Vec::new(), Vec::new());
         let tried = async {

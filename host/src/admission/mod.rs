@@ -21,7 +21,7 @@ mod slash_command;
 
 pub use admit::{Admission, Admitted, Draft, Payload};
 pub use json_schema::json_schema;
-pub(crate) use operators_prompts::mistakes as mistakes_of_prompts;
+pub(crate) use operators_prompts::Places as PlacesOfPrompts;
 pub use refusal::{CODES, Refusal};
 pub(crate) use request::action_key;
 pub use request::{ActionOptions, EnvFile, GitAccess, PermissionMode, RepoConfig, Request};

@@ -71,7 +71,7 @@ pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
 }
 
 async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
-    let gateway = Gateway::find(options.url, sources)?;
+    let gateway = Gateway::find(options.url, sources).await?;
     let decide = |task: &TaskId, call: &CallId, said: Map<String, Value>| {
         let path = format!("/tasks/{task}/approvals/{call}");
         gateway.request(Method::POST, &path, None).json(&said)

@@ -21,7 +21,10 @@ pub(super) const CLI_VERSION: &str = "2.1.330";
 /// failed, else with 1. Wrong settings are findings too, and leave nothing else to check.
 pub(super) async fn run(sources: &Sources, as_json: bool) -> ExitCode {
     let report = match load(sources) {
-        Ok(config) => Report(checks::all(&config, &job_environment(sources, &config)).await),
+        Ok(config) => {
+            let environment = job_environment(sources, &config);
+            Report(checks::all(config, &environment).await)
+        }
         Err(mistakes) => Report(
             mistakes
                 .0

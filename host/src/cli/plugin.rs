@@ -17,10 +17,12 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::{Method, RequestBuilder};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::app::ADMIN_KEY;
-use crate::config::{self, Sources};
+use crate::config::{self, Config, Sources};
+use crate::secrets::{SecretManager, SecretSettings};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -223,7 +225,7 @@ async fn ask(
     as_json: bool,
     sources: &Sources,
 ) -> anyhow::Result<ExitCode> {
-    let gateway = Gateway::find(url, sources)?;
+    let gateway = Gateway::find(url, sources).await?;
     let mode = |name: String, mode: Mode, tasks: Option<Value>, seen: Option<IfActive>| {
         let request = gateway.request(Method::PATCH, &format!("/plugins/{name}"), seen);
         let mut wanted = json!({ "mode": mode.as_str() });
@@ -303,10 +305,17 @@ async fn ask(
 impl Gateway {
     /// The gateway that was named, or the one that this configuration starts; `GATEHOUSE_ADMIN_KEY`, or
     /// the key that the gateway of this configuration made.
-    pub(super) fn find(url: Option<String>, sources: &Sources) -> anyhow::Result<Self> {
+    pub(super) async fn find(url: Option<String>, sources: &Sources) -> anyhow::Result<Self> {
         let config = config::load(sources)
             .map_err(|mistakes| anyhow::anyhow!("the configuration is wrong\n{mistakes}"))?;
-        let configured = sources.environment.get("GATEHOUSE_ADMIN_KEY").cloned();
+        let mut configured = sources.environment.get("GATEHOUSE_ADMIN_KEY").cloned();
+        if let Some(Ok(name)) = configured
+            .as_deref()
+            .and_then(|key| config.secret_name(key))
+        {
+            let key = SecretManager::new(&config.google).read(&name).await?;
+            configured = Some(key.expose_secret().trim().to_owned());
+        }
         let key = configured.or_else(|| made_key(&config.data_dir, &sources.environment));
         let url = url.unwrap_or_else(|| format!("http://{}", config.server.listen));
         Ok(Self { url, key })
@@ -366,6 +375,16 @@ impl Gateway {
         }
         Ok(bytes)
     }
+}
+
+/// The settings, with the passwords of registries that stand in Secret Manager.
+async fn settings_of(sources: &Sources) -> anyhow::Result<Config> {
+    let wrong = |mistakes| anyhow::anyhow!("the configuration is wrong\n{mistakes}");
+    let mut config = config::load(sources).map_err(wrong)?;
+    SecretSettings::fill_passwords(&mut config)
+        .await
+        .map_err(wrong)?;
+    Ok(config)
 }
 
 fn with_query(path: &str, pairs: &[(&str, &String)]) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use crate::config::Config;
-use crate::envelope::{Envelope, local::LocalKey};
+use crate::envelope::{self, Envelope};
 use crate::isolation::Isolation;
 use crate::job::Job;
 use crate::task::TaskId;
@@ -27,8 +27,7 @@ pub(super) async fn run(config: Config, task_id: &str) -> ExitCode {
 async fn work(config: Config, task_id: String) -> anyhow::Result<()> {
     let id: TaskId = task_id.parse()?;
     let bucket = crate::bucket::open(&config).await?;
-    let (key, _made) = LocalKey::load_or_create(&config.envelope.local_key)?;
-    let envelope = Envelope::new(Arc::new(key), &config.envelope);
+    let envelope = Envelope::new(envelope::keys(&config).await?, &config.envelope);
     let isolation = Isolation::detect(&config)?;
     Job::new(Arc::new(config), bucket, envelope, isolation)
         .run(id)

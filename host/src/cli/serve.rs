@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::admission;
+use crate::admission::PlacesOfPrompts;
 use crate::app::App;
 use crate::config::{Config, Sources, job_environment};
 use crate::http;
@@ -27,7 +27,8 @@ pub(super) async fn run(config: Config, sources: &Sources) -> ExitCode {
 }
 
 async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
-    if let Some(mistake) = admission::mistakes_of_prompts(&config.task)
+    if let Some(mistake) = PlacesOfPrompts::of(&config)
+        .mistakes_of_files()
         .into_iter()
         .next()
     {

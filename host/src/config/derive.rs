@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::merge::{Found, Merged};
-use super::{Origin, keys};
+use super::{Origin, keys, secret_name};
 
 /// Fills in every value that the default file leaves open, and makes paths absolute.
 pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
@@ -127,6 +127,8 @@ fn fill(merged: &mut Merged, key: &str, value: String, origin: Origin) {
 fn absolute(merged: &mut Merged, key: &str) {
     if let Some(Value::String(text)) = merged.get_mut(key).map(|found| &mut found.value)
         && !text.trim().is_empty()
+        // What stands in Secret Manager has no directory.
+        && !secret_name::is_one(text.trim())
         && let Ok(path) = std::path::absolute(text.trim())
         && let Some(path) = path.to_str()
     {

@@ -365,6 +365,7 @@ fn a_job_gets_what_configures_it_and_no_secret() {
         ("AWS_SECRET_ACCESS_KEY", "s3cr3t"),
         ("GATEHOUSE__auth__API_KEYS", "s3cr3t"),
         ("GATEHOUSE__WEBHOOK__SECRET", "s3cr3t"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/etc/account.json"),
         (
             "GATEHOUSE__PLUGINS__REGISTRIES",
             "{ \"r.example\" = { username = \"u\", password = \"s3cr3t\" } }",
@@ -382,6 +383,7 @@ fn a_job_gets_what_configures_it_and_no_secret() {
         ("LC_ALL", "C"),
         ("PERMISSION_MODE", "plan"),
         ("LOG_LEVEL_AGENT", "debug"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/etc/account.json"),
     ] {
         assert_eq!(job[name], value);
     }

@@ -11,6 +11,8 @@ mod load;
 mod merge;
 mod nearest;
 mod provenance;
+mod secret_name;
+mod secret_values;
 mod sections;
 mod units;
 mod validate;
@@ -23,6 +25,7 @@ use serde::Deserialize;
 pub use load::{Mistakes, Setting, Sources, load, settings};
 pub(crate) use nearest::nearest;
 pub use provenance::Origin;
+pub use secret_name::SecretName;
 pub use sections::*;
 pub use variables::job_environment;
 

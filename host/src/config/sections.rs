@@ -85,6 +85,8 @@ pub struct Google {
     pub kms_key_name: String,
     pub kms_location: String,
     pub job_name: String,
+    #[serde(deserialize_with = "units::duration")]
+    pub secrets_age: Duration,
     #[serde(deserialize_with = "units::optional_url")]
     pub endpoint: Option<url::Url>,
 }

@@ -149,13 +149,7 @@ pub(super) fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D
 pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
     let value = Value::deserialize(from)?;
     let secrets = match &value {
-        Value::String(text) => Some(
-            text.split(',')
-                .map(str::trim)
-                .filter(|secret| !secret.is_empty())
-                .map(SecretString::from)
-                .collect(),
-        ),
+        Value::String(text) => Some(split_secrets(text)),
         Value::Array(items) => items
             .iter()
             .map(|item| item.as_str().map(SecretString::from))
@@ -165,6 +159,15 @@ pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretSt
     secrets.ok_or_else(|| {
         D::Error::custom("expected secrets with commas between them, or a list of texts")
     })
+}
+
+/// Secrets with commas between them.
+pub(super) fn split_secrets(text: &str) -> Vec<SecretString> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|secret| !secret.is_empty())
+        .map(SecretString::from)
+        .collect()
 }
 
 /// A secret; empty means none. Never repeated in an error.

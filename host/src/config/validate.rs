@@ -20,6 +20,7 @@ pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
     storage(&mut review);
     google(&mut review);
     secrets(&mut review);
+    secrets_elsewhere(&mut review);
     requests(&mut review);
     deadlines(&mut review);
     sizes(&mut review);
@@ -196,6 +197,40 @@ fn secrets(review: &mut Review<'_>) {
             .all(|secret| !secret.expose_secret().is_empty()),
         "a secret must not be empty",
     );
+}
+
+/// Names of secrets in Secret Manager: well-formed, and in a build that can read them.
+fn secrets_elsewhere(review: &mut Review<'_>) {
+    let config = review.config;
+    let prompts = [
+        ("task.system_prompt_file", &config.task.system_prompt_file),
+        (
+            "task.append_system_prompt_file",
+            &config.task.append_system_prompt_file,
+        ),
+    ];
+    let prompts = prompts
+        .into_iter()
+        .filter_map(|(key, path)| Some((key, path.as_ref()?.to_str()?)));
+    let secrets = config.secrets();
+    let secrets = secrets
+        .iter()
+        .map(|(key, secret)| (*key, secret.expose_secret()));
+    for (key, value) in secrets.chain(prompts) {
+        let Some(name) = config.secret_name(value) else {
+            continue;
+        };
+        review.require(
+            &[key],
+            cfg!(feature = "gcp"),
+            "secrets of Secret Manager need a build with the feature `gcp`, which this one lacks",
+        );
+        review.require(
+            &[key, "google.project_id"],
+            name.is_ok(),
+            name.as_ref().err().map_or("", String::as_str),
+        );
+    }
 }
 
 fn requests(review: &mut Review<'_>) {

@@ -51,7 +51,7 @@ pub(super) const TABLES: [&str; 3] = [
 ];
 
 /// What programs need that configures nothing of ours.
-const BASICS: [&str; 7] = [
+const BASICS: [&str; 8] = [
     "PATH",
     "HOME",
     "LANG",
@@ -59,6 +59,8 @@ const BASICS: [&str; 7] = [
     "TMPDIR",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    // Where Google's programs look for the file with their credentials; a path.
+    "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
 /// The key that a `GATEHOUSE__SECTION__KEY` names.

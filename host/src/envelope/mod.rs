@@ -5,6 +5,8 @@
 //! The opener takes purpose and task id from its own context, never from the message. Does not know
 //! where messages are kept.
 
+#[cfg(feature = "gcp")]
+mod cloud_kms;
 mod format;
 mod legacy;
 pub mod local;
@@ -16,7 +18,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use crate::config::{Config, Keys};
 use crate::task::TaskId;
+use local::LocalKey;
 
 /// A data key.
 pub type DataKey = Zeroizing<[u8; 32]>;
@@ -69,6 +73,26 @@ pub trait KeyService: fmt::Debug + Send + Sync {
     async fn unwrap(&self, wrapped: &Wrapped, aad: &[u8]) -> Result<DataKey, EnvelopeError>;
     /// `local` or `cloud-kms`, for `/health`.
     fn kind(&self) -> &'static str;
+}
+
+/// The key service that `envelope.keys` names. A local key is made where there is none.
+pub async fn keys(config: &Config) -> Result<Arc<dyn KeyService>, EnvelopeError> {
+    match config.envelope.keys {
+        Keys::Local => {
+            let path = &config.envelope.local_key;
+            let (key, made) = LocalKey::load_or_create(path)?;
+            if made {
+                tracing::info!(path = %path.display(), "made a local key: what it sealed is lost without it");
+            }
+            Ok(Arc::new(key))
+        }
+        #[cfg(feature = "gcp")]
+        Keys::CloudKms => Ok(Arc::new(cloud_kms::CloudKms::new(&config.google).await?)),
+        #[cfg(not(feature = "gcp"))]
+        Keys::CloudKms => Err(EnvelopeError::KeyService(
+            "Cloud KMS needs a build with the feature `gcp`".to_owned(),
+        )),
+    }
 }
 
 /// Seals and opens with one key service.
@@ -164,3 +188,6 @@ fn random<const SIZE: usize>() -> Result<[u8; SIZE], EnvelopeError> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(all(test, feature = "gcp"))]
+mod cloud_kms_tests;

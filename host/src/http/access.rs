@@ -35,7 +35,7 @@ pub(super) async fn ask_for_key(
         name: OPERATOR.to_owned(),
         scope: OPERATOR.to_owned(),
     });
-    match operator.or_else(|| identify(&app.config.auth.api_keys, request.headers())) {
+    match operator.or_else(|| identify(&app.auth.borrow().api_keys, request.headers())) {
         Some(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -74,7 +74,8 @@ impl FromRequestParts<Arc<App>> for Operator {
 }
 
 fn is_operator(app: &App, headers: &HeaderMap) -> bool {
-    let (Some(key), Some(shown)) = (&app.config.auth.admin_key, shown_key(headers)) else {
+    let auth = app.auth.borrow();
+    let (Some(key), Some(shown)) = (&auth.admin_key, shown_key(headers)) else {
         return false;
     };
     let (key, shown) = (Sha256::digest(key.expose_secret()), Sha256::digest(shown));

@@ -4,7 +4,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
 /// Modules by the name in `LOG_LEVEL_<MODULE>`. The last four are the Node service's names.
-const MODULES: [(&str, &str); 23] = [
+const MODULES: [(&str, &str); 24] = [
     ("admission", "gatehouse::admission"),
     ("agent", "gatehouse::agent"),
     ("broker", "gatehouse::broker"),
@@ -20,6 +20,7 @@ const MODULES: [(&str, &str); 23] = [
     ("outbound", "gatehouse::outbound"),
     ("plugin", "gatehouse::plugin"),
     ("redact", "gatehouse::redact"),
+    ("secrets", "gatehouse::secrets"),
     ("task", "gatehouse::task"),
     ("telemetry", "gatehouse::telemetry"),
     ("wasm", "gatehouse::wasm"),

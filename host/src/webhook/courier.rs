@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use secrecy::SecretString;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Courier {
     nudges: Arc<Notify>,
+    /// None where nothing may leave.
+    signer: Option<watch::Sender<Signer>>,
     stop: CancellationToken,
     work: TaskTracker,
 }
@@ -52,13 +55,15 @@ impl Courier {
     }
 
     fn with(settings: config::Webhook, bucket: Arc<dyn Bucket>, outbound: Outbound) -> Arc<Self> {
+        let signer = Signer::new(&settings.secret).map(watch::channel);
         let courier = Arc::new(Self {
             nudges: Arc::new(Notify::new()),
+            signer: signer.as_ref().map(|(sender, _)| sender.clone()),
             stop: CancellationToken::new(),
             work: TaskTracker::new(),
         });
-        match Signer::new(&settings.secret) {
-            Some(signer) => {
+        match signer {
+            Some((_, signer)) => {
                 let post = Arc::new(Post {
                     bucket,
                     outbound,
@@ -84,6 +89,13 @@ impl Courier {
     /// Looks into the outbox at once: a task may have ended.
     pub fn nudge(&self) {
         self.nudges.notify_one();
+    }
+
+    /// Signs with these secrets from the next attempt on.
+    pub fn sign_with(&self, secrets: &[SecretString]) {
+        if let (Some(sender), Some(signer)) = (&self.signer, Signer::new(secrets)) {
+            sender.send_replace(signer);
+        }
     }
 
     /// Ends running attempts' waiting and stops; what was not delivered stays in the outbox.
@@ -212,7 +224,7 @@ impl Round {
 struct Post {
     bucket: Arc<dyn Bucket>,
     outbound: Outbound,
-    signer: Signer,
+    signer: watch::Receiver<Signer>,
     settings: config::Webhook,
 }
 
@@ -232,8 +244,9 @@ impl Post {
             return Ok(());
         };
         let started = Instant::now();
+        let signer = self.signer.borrow().clone();
         tokio::select! {
-            (outcome, status) = attempt(&entry, &self.signer, &self.outbound, self.settings.timeout) => {
+            (outcome, status) = attempt(&entry, &signer, &self.outbound, self.settings.timeout) => {
                 entry.record(&outcome, &self.settings.retry, sway(), Timestamp::now());
                 entry.note(status, started.elapsed());
                 tracing::info!(

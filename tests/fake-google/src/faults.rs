@@ -16,6 +16,9 @@ pub enum Fault {
     /// It is done, and a checksum of the answer is not that of its content. Where the answer has none,
     /// nothing happens.
     WrongChecksum,
+    /// It is done, and the answer says that the checksums of the request were not seen. Where the answer
+    /// says nothing of them, nothing happens.
+    Unverified,
     /// It is done after this time.
     Delay(Duration),
 }

@@ -5,7 +5,9 @@
 //! injected by their number ([`FakeGoogle::nth`], [`FakeGoogle::every`]), so a run can be repeated exactly.
 
 mod faults;
+mod kms;
 mod reply;
+mod secrets;
 mod server;
 mod storage;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use faults::Fault;
+pub use kms::VersionState;
 pub use server::Request;
 use server::Shared;
 
@@ -87,6 +90,26 @@ impl FakeGoogle {
             .iter()
             .filter(|request| request.operation.starts_with(operation))
             .count()
+    }
+
+    /// Makes a new version of a key the primary one; its number.
+    pub fn rotate_key(&self, key: &str) -> usize {
+        self.shared.keys().rotate(key)
+    }
+
+    /// Enables, disables or destroys a version of a key, which is `projects/…/cryptoKeys/…`.
+    pub fn set_key_version(&self, key: &str, version: usize, state: VersionState) {
+        self.shared.keys().set(key, version, state);
+    }
+
+    /// Adds a version to a secret, which is `projects/P/secrets/S`; its number.
+    pub fn add_secret(&self, secret: &str, data: impl AsRef<[u8]>) -> usize {
+        self.shared.secrets().add(secret, data.as_ref())
+    }
+
+    /// Enables, disables or destroys a version of a secret.
+    pub fn set_secret_version(&self, secret: &str, version: usize, state: VersionState) {
+        self.shared.secrets().set(secret, version, state);
     }
 
     /// The names of the objects of a bucket, in order.

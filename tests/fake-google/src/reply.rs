@@ -73,6 +73,15 @@ pub(crate) fn json(value: &Value) -> Response<Body> {
 /// `{"error": {"code", "message", "status"}}`
 pub(crate) fn error(code: Code, message: &str) -> Response<Body> {
     let (status, name, _) = code.parts();
+    error_as(status, name, message)
+}
+
+/// As the APIs say it that are gRPC behind JSON: with 400. Storage says 412.
+pub(crate) fn precondition(message: &str) -> Response<Body> {
+    error_as(400, "FAILED_PRECONDITION", message)
+}
+
+fn error_as(status: u16, name: &str, message: &str) -> Response<Body> {
     let mut response =
         json(&json!({"error": {"code": status, "message": message, "status": name}}));
     *response.status_mut() =

@@ -13,11 +13,12 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::faults::{Fault, Faults};
 use crate::reply::{self, Body, Code};
-use crate::storage;
+use crate::{kms, secrets, storage};
 
 /// Requests that are kept.
 const JOURNAL: usize = 100_000;
@@ -81,6 +82,8 @@ pub(crate) struct Shared {
     faults: Mutex<Faults>,
     journal: Mutex<VecDeque<Request>>,
     objects: Mutex<storage::Objects>,
+    keys: Mutex<kms::Keys>,
+    secrets: Mutex<secrets::Secrets>,
     closed: watch::Sender<bool>,
 }
 
@@ -96,6 +99,8 @@ impl Shared {
             faults: Mutex::default(),
             journal: Mutex::default(),
             objects: Mutex::default(),
+            keys: Mutex::default(),
+            secrets: Mutex::default(),
             closed: watch::channel(false).0,
         })
     }
@@ -110,6 +115,14 @@ impl Shared {
 
     pub(crate) fn objects(&self) -> MutexGuard<'_, storage::Objects> {
         lock(&self.objects)
+    }
+
+    pub(crate) fn keys(&self) -> MutexGuard<'_, kms::Keys> {
+        lock(&self.keys)
+    }
+
+    pub(crate) fn secrets(&self) -> MutexGuard<'_, secrets::Secrets> {
+        lock(&self.secrets)
     }
 
     /// Ends every connection.
@@ -165,14 +178,12 @@ impl Shared {
             Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
             _ => {}
         }
-        let mut response = self.carry_out(operation, call).await;
+        let response = self.carry_out(operation, call).await;
         match fault {
             Some(Fault::LostReply) => None,
             Some(Fault::BrokenStream(after)) => Some(broken(response, after).await),
-            Some(Fault::WrongChecksum) => {
-                response = spoilt(response).await;
-                Some(response)
-            }
+            Some(Fault::WrongChecksum) => Some(spoilt(response).await),
+            Some(Fault::Unverified) => Some(unverified(response).await),
             _ => Some(response),
         }
     }
@@ -180,6 +191,8 @@ impl Shared {
     async fn carry_out(self: &Arc<Self>, operation: &str, call: Call) -> Response<Body> {
         match operation.split_once('.') {
             Some(("storage", _)) => storage::answer(self, operation, &call),
+            Some(("kms", _)) => kms::answer(self, operation, &call),
+            Some(("secrets", _)) => secrets::answer(self, &call),
             _ => reply::error(Code::NotFound, "No such method."),
         }
     }
@@ -188,6 +201,8 @@ impl Shared {
 /// Which service has the call, and what it is there.
 fn operation(call: &Call) -> Option<&'static str> {
     storage::operation(call)
+        .or_else(|| kms::operation(call))
+        .or_else(|| secrets::operation(call))
 }
 
 /// The answer, whose body ends with an error after so many bytes.
@@ -221,23 +236,49 @@ async fn spoilt(response: Response<Body>) -> Response<Body> {
         );
         return Response::from_parts(parts, body);
     }
+    edited(Response::from_parts(parts, body), |key, value| {
+        if key.to_ascii_lowercase().ends_with("crc32c")
+            && let Some(text) = value.as_str()
+        {
+            *value = if text.ends_with("==") {
+                "AAAAAA=="
+            } else {
+                "1"
+            }
+            .into();
+        }
+    })
+    .await
+}
+
+/// The answer, which says that no checksum of the request was seen.
+async fn unverified(response: Response<Body>) -> Response<Body> {
+    edited(response, |key, value| {
+        if key.starts_with("verified") {
+            *value = false.into();
+        }
+    })
+    .await
+}
+
+/// The answer, after `edit` of every field of its JSON, however deep.
+async fn edited(response: Response<Body>, edit: fn(&str, &mut Value)) -> Response<Body> {
+    fn each(value: &mut Value, edit: fn(&str, &mut Value)) {
+        for (key, value) in value.as_object_mut().into_iter().flatten() {
+            edit(key, value);
+            each(value, edit);
+        }
+    }
+    let (mut parts, body) = response.into_parts();
     let whole = body
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&whole) else {
+    let Ok(mut value) = serde_json::from_slice::<Value>(&whole) else {
         return Response::from_parts(parts, reply::full(whole));
     };
-    for (key, value) in value.as_object_mut().into_iter().flatten() {
-        if key.to_ascii_lowercase().ends_with("crc32c") && value.is_string() {
-            *value = if value.as_str().is_some_and(|text| text.ends_with("==")) {
-                "AAAAAA==".into()
-            } else {
-                "1".into()
-            };
-        }
-    }
+    each(&mut value, edit);
     parts.headers.remove(hyper::header::CONTENT_LENGTH);
     Response::from_parts(parts, reply::full(value.to_string()))
 }

@@ -18,6 +18,7 @@ async fn bucket(google: &FakeGoogle) -> CloudBucket {
         kms_key_name: String::new(),
         kms_location: String::new(),
         job_name: String::new(),
+        secrets_age: Duration::from_secs(60),
         endpoint: Some(google.url().parse().unwrap()),
     };
     CloudBucket::open("logs", &config).await.unwrap()

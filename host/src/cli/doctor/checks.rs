@@ -14,10 +14,14 @@ use tokio::process::Command;
 use super::CLI_VERSION;
 use super::report::Finding;
 use super::{git, upstream};
+use crate::admission::PlacesOfPrompts;
 use crate::bucket::directory::DirectoryBucket;
-use crate::config::Config;
+use crate::config::{Config, Keys};
+use crate::envelope::{self, Envelope, Purpose};
 use crate::isolation::{Isolation, Level};
 use crate::plugin::Plugins;
+use crate::secrets::SecretSettings;
+use crate::task::TaskId;
 use crate::wasm::Compiler;
 
 /// Programs that are asked for their version answer within this or count as broken.
@@ -27,7 +31,12 @@ const DISK_FAIL: u64 = 200 << 20;
 const DISK_WARN: u64 = 2 << 30;
 
 /// Every check, in the order in which a reader would mend things.
-pub(super) async fn all(config: &Config, environment: &BTreeMap<String, String>) -> Vec<Finding> {
+pub(super) async fn all(
+    mut config: Config,
+    environment: &BTreeMap<String, String>,
+) -> Vec<Finding> {
+    let secrets = secrets(&mut config).await;
+    let config = &config;
     let mut findings = vec![
         data_dir(&config.data_dir),
         disk(&config.data_dir),
@@ -35,7 +44,9 @@ pub(super) async fn all(config: &Config, environment: &BTreeMap<String, String>)
         auth(config),
     ];
     findings.push(cli(config, environment).await);
-    findings.extend(prompts(config));
+    findings.extend(secrets);
+    findings.extend(cloud_keys(config).await);
+    findings.extend(prompts(config).await);
     findings.extend(isolation(config));
     findings.push(git::check(environment).await);
     findings.push(git::check_lfs(environment).await);
@@ -133,11 +144,41 @@ fn auth(config: &Config) -> Finding {
     Finding::ok(CHECK, format!("the API is open to {who}"))
 }
 
-/// One finding per file of a system prompt that cannot be used.
-fn prompts(config: &Config) -> Vec<Finding> {
-    let mistakes = crate::admission::mistakes_of_prompts(&config.task).into_iter();
-    let remedy =
-        "mend the file, or take task.system_prompt_file and task.append_system_prompt_file out";
+/// One finding per secret of Secret Manager that cannot be read or used; all of them are filled in otherwise.
+async fn secrets(config: &mut Config) -> Vec<Finding> {
+    let read = SecretSettings::fill(config).await;
+    let mistakes = read.err().into_iter().flat_map(|mistakes| mistakes.0);
+    let remedy = "mend the secret, or the setting that names it";
+    mistakes
+        .map(|mistake| Finding::fail("secrets", mistake, remedy))
+        .collect()
+}
+
+/// Whether a request could be sealed. A local key is not looked at: it would be made.
+async fn cloud_keys(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "keys";
+    if config.envelope.keys == Keys::Local {
+        return None;
+    }
+    let sealed = async {
+        let envelope = Envelope::new(envelope::keys(config).await?, &config.envelope);
+        let nobody = TaskId::fresh_async();
+        envelope.seal(Purpose::TaskPayload, &nobody, b"").await
+    };
+    Some(match sealed.await {
+        Ok(_) => Finding::ok(CHECK, "Cloud KMS wraps data keys"),
+        Err(error) => Finding::fail(
+            CHECK,
+            error.to_string(),
+            "see docs/how-to/keep-keys-in-cloud-kms.md",
+        ),
+    })
+}
+
+/// One finding per system prompt that cannot be used.
+async fn prompts(config: &Config) -> Vec<Finding> {
+    let mistakes = PlacesOfPrompts::of(config).mistakes().await.into_iter();
+    let remedy = "mend it, or take task.system_prompt_file and task.append_system_prompt_file out";
     mistakes
         .map(|mistake| Finding::fail("prompts", mistake, remedy))
         .collect()

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 
-use crate::config::{self, Sources};
+use super::settings_of;
+use crate::config::Sources;
 use crate::plugin::Aside;
 
 #[derive(Debug, Args)]
@@ -17,8 +18,7 @@ pub(super) struct Options {
 
 /// Ends with 0 where the lock file is as it should be, or is now.
 pub(super) async fn run(options: &Options, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let config = config::load(sources)
-        .map_err(|mistakes| anyhow!("the configuration is wrong\n{mistakes}"))?;
+    let config = settings_of(sources).await?;
     let locking = Aside::open(&config)?
         .lock()
         .await

@@ -5,16 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::explain::newest;
-use super::{Gateway, show};
+use super::{Gateway, settings_of, show};
 use crate::bucket::directory::DirectoryBucket;
 use crate::bucket::{Bucket, Durability, When};
-use crate::config::{self, Config, Sources};
+use crate::config::{Config, Sources};
 use crate::plugin::{
     Answers, Decision, Input, PluginSet, Plugins, TaskState, TaskView, ToolCall, Validated, answers,
 };
@@ -59,8 +59,7 @@ pub(super) async fn run(
     sources: &Sources,
 ) -> anyhow::Result<ExitCode> {
     let scratch = tempfile::tempdir().context("a scratch directory")?;
-    let mut config = config::load(sources)
-        .map_err(|mistakes| anyhow!("the configuration is wrong\n{mistakes}"))?;
+    let mut config = settings_of(sources).await?;
     config.data_dir = scratch.path().to_owned();
     if let Some(manifest) = &options.manifest {
         config.plugins.manifest.clone_from(manifest);

@@ -8,8 +8,8 @@ use anyhow::{anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Gateway, show};
-use crate::config::{self, Sources};
+use super::{Gateway, settings_of, show};
+use crate::config::Sources;
 use crate::plugin::{Aside, Checked};
 
 #[derive(Debug, Args)]
@@ -29,10 +29,9 @@ pub(super) async fn run(
     as_json: bool,
     sources: &Sources,
 ) -> anyhow::Result<ExitCode> {
-    let config = config::load(sources)
-        .map_err(|mistakes| anyhow!("the configuration is wrong\n{mistakes}"))?;
+    let config = settings_of(sources).await?;
     let loaded = match url {
-        Some(url) => Some(loaded(&Gateway::find(Some(url), sources)?).await?),
+        Some(url) => Some(loaded(&Gateway::find(Some(url), sources).await?).await?),
         None => None,
     };
     let checked = Aside::open(&config)?.check().await;

@@ -46,7 +46,7 @@ pub(in crate::cli::plugin) struct Options {
 }
 
 pub(super) async fn run(options: Options, as_json: bool, sources: &Sources) -> anyhow::Result<()> {
-    let (config, shipping) = open(sources)?;
+    let (config, shipping) = open(sources).await?;
     let shipping = shipping.for_gateway(&config);
     // A link's target is what is changed, not the link.
     let manifest = &config.plugins.manifest;

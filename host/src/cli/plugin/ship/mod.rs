@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::author::{cache, told};
-use crate::config::{self, Config, Sources};
+use super::settings_of;
+use crate::config::{Config, Sources};
 use crate::plugin::Shipping;
 
 #[derive(Debug, Subcommand)]
@@ -53,9 +54,8 @@ pub(super) async fn run(verb: Verb, json: bool, sources: &Sources) -> ExitCode {
     }
 }
 
-fn open(sources: &Sources) -> anyhow::Result<(Config, Shipping)> {
-    let config = config::load(sources)
-        .map_err(|mistakes| anyhow::anyhow!("the configuration is wrong\n{mistakes}"))?;
+async fn open(sources: &Sources) -> anyhow::Result<(Config, Shipping)> {
+    let config = settings_of(sources).await?;
     let shipping = Shipping::open(&config, &cache(sources)).map_err(told)?;
     Ok((config, shipping))
 }

@@ -17,7 +17,7 @@ pub(super) async fn run(
     as_json: bool,
     sources: &Sources,
 ) -> anyhow::Result<()> {
-    let (_, shipping) = open(sources)?;
+    let (_, shipping) = open(sources).await?;
     let source = as_source(reference);
     let fetched = shipping.fetch(&source, Path::new("/"), None);
     let mut parcel = fetched.await.map_err(told)?;

@@ -15,7 +15,7 @@ pub(super) async fn run(
     as_json: bool,
     sources: &Sources,
 ) -> anyhow::Result<()> {
-    let (_, shipping) = open(sources)?;
+    let (_, shipping) = open(sources).await?;
     let what = std::path::absolute(what).context("what to push")?;
     let path = what
         .to_str()
