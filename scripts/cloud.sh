@@ -20,6 +20,8 @@ JOB_FOLDERS=(sessions tasks files outbox index)
 JOB_FOLDERS_READ=(plugins)
 # What the label holds by which a deployment knows whether it would change anything.
 SETTINGS_LABEL=gatehouse-settings
+# What else was made here says so, and only that is deleted by teardown.sh.
+MADE_HERE='Made by the scripts of Gatehouse'
 
 # Arguments and settings of a script.
 cloud_script() {
@@ -157,7 +159,7 @@ bound() {
 # A service account.
 account() { # account EMAIL "what it is"
   found gcloud iam service-accounts describe "$1" "${IN_PROJECT[@]}" --format='value(email)' && return
-  change gcloud iam service-accounts create "${1%%@*}" "${IN_PROJECT[@]}" --display-name="$2"
+  change gcloud iam service-accounts create "${1%%@*}" "${IN_PROJECT[@]}" --display-name="$2" --description="$MADE_HERE"
   # A policy does not take a member that IAM has not heard of everywhere yet.
   $DRY_RUN || sleep "${IAM_DELAY:-10}"
 }
@@ -228,6 +230,16 @@ shared_variables() {
 
 # As a flag of gcloud, whose values may hold commas.
 joined() { local IFS='|'; printf '^|^%s' "$*"; }
+
+# Whether FOUND was made by these scripts.
+is_made_here() {
+  jq -e --arg made "$MADE_HERE" --arg name "$SETTINGS_LABEL" '.description == $made or .metadata.labels[$name] != null' <<<"$FOUND" >/dev/null
+}
+
+# Ends the script where FOUND, a service or job, is somebody else's.
+not_of_others() { # not_of_others NAME VARIABLE
+  is_made_here || fail "there is a $1 in $REGION that these scripts did not deploy: name another one with $2, or take this one over with --force"
+}
 
 # A short name for all settings of a deployment; whether FOUND, a service or job, has them and is well.
 settings_of() { printf '%s\n' "$@" | sha256sum | cut -c1-20; }

@@ -14,7 +14,10 @@ step "Job $CLOUDRUN_JOB_NAME"
 resolve_image
 shared_variables
 present=false
-if found gcloud run jobs describe "${JOB[@]}" --format=json; then present=true; fi
+if found gcloud run jobs describe "${JOB[@]}" --format=json; then
+  present=true
+  [ ${#ARGUMENTS[@]} != 0 ] || not_of_others "job $CLOUDRUN_JOB_NAME" CLOUDRUN_JOB_NAME
+fi
 network_flags gatehouse-job "$present"
 # One attempt more: it repeats nothing, but reports what an attempt that died could not. The time is for each
 # attempt and has to cover the longest task (task.timeout_minutes_limit) with its preparation.

@@ -29,7 +29,10 @@ for name in "${SECRETS[@]}"; do
   fi
 done
 present=false
-if found gcloud run services describe "${SERVICE[@]}" --format=json; then present=true; fi
+if found gcloud run services describe "${SERVICE[@]}" --format=json; then
+  present=true
+  [ ${#ARGUMENTS[@]} != 0 ] || not_of_others "service $SERVICE_NAME" SERVICE_NAME
+fi
 network_flags gatehouse-gateway "$present"
 # shellcheck disable=SC2054
 flags=(--image="$IMAGE" --service-account="$GATEWAY_ACCOUNT" --command=gatehouse --args=serve
@@ -64,7 +67,7 @@ if [ -n "$RECONCILE_SCHEDULE" ]; then
   flags_file=$SCRATCH/flags.yaml
   (umask 077 && : >"$flags_file")
   at=(--schedule="$RECONCILE_SCHEDULE" --uri="$url/internal/reconcile" --http-method=post
-    --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url" --attempt-deadline=180s)
+    --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url" --attempt-deadline=180s --description="$MADE_HERE")
   if ! found gcloud scheduler jobs describe "$SCHEDULER_JOB" "${schedule[@]}" --format=json; then
     printf -- '--headers: "X-Api-Key=%s"\n' "$key" >"$flags_file"
     change gcloud scheduler jobs create http "$SCHEDULER_JOB" "${schedule[@]}" "${at[@]}" --flags-file="$flags_file"

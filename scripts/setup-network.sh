@@ -16,11 +16,12 @@ apis compute.googleapis.com
 step "Network $VPC_NETWORK, subnet $VPC_SUBNET"
 here=(--region="$REGION" "${IN_PROJECT[@]}")
 found gcloud compute networks describe "$VPC_NETWORK" "${IN_PROJECT[@]}" --format='value(name)' ||
-  change gcloud compute networks create "$VPC_NETWORK" "${IN_PROJECT[@]}" --subnet-mode=custom
+  change gcloud compute networks create "$VPC_NETWORK" "${IN_PROJECT[@]}" --subnet-mode=custom --description="$MADE_HERE"
 found gcloud compute networks subnets describe "$VPC_SUBNET" "${here[@]}" --format='value(name)' ||
-  change gcloud compute networks subnets create "$VPC_SUBNET" "${here[@]}" --network="$VPC_NETWORK" --range="$SUBNET_RANGE" --enable-private-ip-google-access
+  change gcloud compute networks subnets create "$VPC_SUBNET" "${here[@]}" --network="$VPC_NETWORK" --range="$SUBNET_RANGE" \
+    --enable-private-ip-google-access --description="$MADE_HERE"
 found gcloud compute routers describe "$VPC_NETWORK-router" "${here[@]}" --format='value(name)' ||
-  change gcloud compute routers create "$VPC_NETWORK-router" "${here[@]}" --network="$VPC_NETWORK"
+  change gcloud compute routers create "$VPC_NETWORK-router" "${here[@]}" --network="$VPC_NETWORK" --description="$MADE_HERE"
 found gcloud compute routers nats describe "$VPC_NETWORK-nat" --router="$VPC_NETWORK-router" "${here[@]}" --format='value(name)' ||
   change gcloud compute routers nats create "$VPC_NETWORK-nat" --router="$VPC_NETWORK-router" "${here[@]}" \
     --nat-custom-subnet-ip-ranges="$VPC_SUBNET" --auto-allocate-nat-external-ips
@@ -31,7 +32,7 @@ private=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,192
 rule() { # rule NAME PRIORITY ACTION RANGES
   if ! found gcloud compute firewall-rules describe "$1" "${IN_PROJECT[@]}" --format=json; then
     change gcloud compute firewall-rules create "$1" "${IN_PROJECT[@]}" --network="$VPC_NETWORK" --direction=EGRESS --action="$3" \
-      --rules=all --priority="$2" --destination-ranges="$4" --target-tags=gatehouse-gateway,gatehouse-job
+      --rules=all --priority="$2" --destination-ranges="$4" --target-tags=gatehouse-gateway,gatehouse-job --description="$MADE_HERE"
   elif [ "$(jq -r '.destinationRanges | sort | join(",")' <<<"$FOUND")" != "$(tr , '\n' <<<"$4" | sort | paste -sd,)" ]; then
     change gcloud compute firewall-rules update "$1" "${IN_PROJECT[@]}" --destination-ranges="$4"
   fi

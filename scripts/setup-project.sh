@@ -55,7 +55,7 @@ done
 
 step "Repository for images: $REPOSITORY"
 found gcloud artifacts repositories describe "$REPOSITORY" --location="$REGION" "${IN_PROJECT[@]}" --format='value(name)' ||
-  change gcloud artifacts repositories create "$REPOSITORY" --location="$REGION" "${IN_PROJECT[@]}" --repository-format=docker
+  change gcloud artifacts repositories create "$REPOSITORY" --location="$REGION" "${IN_PROJECT[@]}" --repository-format=docker --description="$MADE_HERE"
 
 options=()
 if $DRY_RUN; then options=(--dry-run); fi

@@ -25,21 +25,23 @@ if ! $yes && ! $DRY_RUN; then
   [ "$typed" = "$PROJECT_ID" ] || fail "nothing was deleted"
 fi
 
-# gone DELETE… -- DESCRIBE…
+# Deletes what is there and was made here: gone GROUP… -- NAME FLAGS…
 gone() {
-  local delete=()
-  while [ "$1" != -- ]; do delete+=("$1"); shift; done
+  local group=()
+  while [ "$1" != -- ]; do group+=("$1"); shift; done
   shift
-  if found "$@"; then change "${delete[@]}"; fi
+  found "${group[@]}" describe "$@" --format=json || return 0
+  if is_made_here; then
+    change "${group[@]}" delete "$@"
+  else
+    note "kept, because these scripts did not make it: ${group[*]:1} $1"
+  fi
 }
 
 step "Schedule, service, job"
-at=("$SCHEDULER_JOB" --location="$REGION" "${IN_PROJECT[@]}")
-if [ -n "$RECONCILE_SCHEDULE" ]; then
-  gone gcloud scheduler jobs delete "${at[@]}" -- gcloud scheduler jobs describe "${at[@]}" --format='value(name)'
-fi
-gone gcloud run services delete "${SERVICE[@]}" -- gcloud run services describe "${SERVICE[@]}" --format='value(metadata.name)'
-gone gcloud run jobs delete "${JOB[@]}" -- gcloud run jobs describe "${JOB[@]}" --format='value(metadata.name)'
+gone gcloud scheduler jobs -- "$SCHEDULER_JOB" --location="$REGION" "${IN_PROJECT[@]}"
+gone gcloud run services -- "${SERVICE[@]}"
+gone gcloud run jobs -- "${JOB[@]}"
 
 step "Rights on what stays"
 bucket=gs://$GCS_LOGS_BUCKET
@@ -69,13 +71,12 @@ done
 withdrawn "serviceAccount:$BUILD_ACCOUNT" roles/logging.logWriter gcloud projects -- "$PROJECT_ID"
 
 step "Images, accounts, roles"
-repository=("$REPOSITORY" --location="$REGION" "${IN_PROJECT[@]}")
-gone gcloud artifacts repositories delete "${repository[@]}" -- gcloud artifacts repositories describe "${repository[@]}" --format='value(name)'
+gone gcloud artifacts repositories -- "$REPOSITORY" --location="$REGION" "${IN_PROJECT[@]}"
 if found gcloud storage buckets describe "gs://$BUILD_BUCKET" "${IN_PROJECT[@]}" --format='value(name)'; then
   change gcloud storage rm --recursive "gs://$BUILD_BUCKET"
 fi
 for email in "$SCHEDULER_ACCOUNT" "$BUILD_ACCOUNT" "$CLIENT_ACCOUNT" "$JOB_ACCOUNT" "$GATEWAY_ACCOUNT"; do
-  gone gcloud iam service-accounts delete "$email" "${IN_PROJECT[@]}" -- gcloud iam service-accounts describe "$email" "${IN_PROJECT[@]}" --format='value(email)'
+  gone gcloud iam service-accounts -- "$email" "${IN_PROJECT[@]}"
 done
 for id in gatehouseJobRunner gatehouseObjectsRead gatehouseObjects; do
   if found gcloud iam roles describe "$id" "${IN_PROJECT[@]}" --format=json && ! jq -e .deleted <<<"$FOUND" >/dev/null; then
@@ -83,23 +84,19 @@ for id in gatehouseJobRunner gatehouseObjectsRead gatehouseObjects; do
   fi
 done
 
-if $ENABLE_VPC; then
-  step "Network"
-  here=(--region="$REGION" "${IN_PROJECT[@]}")
-  for rule in deny-private allow-named; do
-    gone gcloud compute firewall-rules delete "$VPC_NETWORK-$rule" "${IN_PROJECT[@]}" -- gcloud compute firewall-rules describe "$VPC_NETWORK-$rule" "${IN_PROJECT[@]}" --format='value(name)'
-  done
-  # With the router goes its NAT. Cloud Run may hold addresses of the subnet for an hour or two after its last use.
-  gone gcloud compute routers delete "$VPC_NETWORK-router" "${here[@]}" -- gcloud compute routers describe "$VPC_NETWORK-router" "${here[@]}" --format='value(name)'
-  gone gcloud compute networks subnets delete "$VPC_SUBNET" "${here[@]}" -- gcloud compute networks subnets describe "$VPC_SUBNET" "${here[@]}" --format='value(name)'
-  gone gcloud compute networks delete "$VPC_NETWORK" "${IN_PROJECT[@]}" -- gcloud compute networks describe "$VPC_NETWORK" "${IN_PROJECT[@]}" --format='value(name)'
-fi
+step "Network"
+here=(--region="$REGION" "${IN_PROJECT[@]}")
+for rule in deny-private allow-named; do gone gcloud compute firewall-rules -- "$VPC_NETWORK-$rule" "${IN_PROJECT[@]}"; done
+# With the router goes its NAT. Cloud Run may hold addresses of the subnet for an hour or two after its last use.
+gone gcloud compute routers -- "$VPC_NETWORK-router" "${here[@]}"
+gone gcloud compute networks subnets -- "$VPC_SUBNET" "${here[@]}"
+gone gcloud compute networks -- "$VPC_NETWORK" "${IN_PROJECT[@]}"
 
 if $data; then
   step "Data"
   if $has_bucket; then change gcloud storage rm --recursive "$bucket"; fi
   for name in "${SECRETS[@]}"; do
-    gone gcloud secrets delete "$name" "${IN_PROJECT[@]}" -- gcloud secrets describe "$name" "${IN_PROJECT[@]}" --format='value(name)'
+    if found gcloud secrets describe "$name" "${IN_PROJECT[@]}" --format='value(name)'; then change gcloud secrets delete "$name" "${IN_PROJECT[@]}"; fi
   done
   if $has_key; then
     # Keys and rings cannot be deleted; a key without versions opens nothing. Google keeps versions for 30 days, in

@@ -253,6 +253,19 @@ class Scripts(unittest.TestCase):
             self.ok(run(self.folder, world, script))
         self.assertEqual({key: value for key, value in world.policies.items() if value}, {key: value for key, value in self.world.policies.items() if value})
 
+    def test_what_others_made_is_neither_taken_over_nor_deleted(self):
+        world = self.before["deploy-job.sh"].copy()
+        job, network = ("run jobs", "claude-code-async-worker", "europe-west3"), ("compute networks", "gatehouse")
+        world.things[job] = {"name": job[1], "metadata": {"name": job[1], "labels": {}}, "status": {"conditions": []}, "flags": {}}
+        world.things[network]["description"] = "the company's"
+        self.refused(run(self.folder, world, "deploy-job.sh"), "these scripts did not deploy")
+        self.assertEqual(world.mutations(), [])
+        self.assertIn("kept, because these scripts did not make it: run jobs", self.ok(run(self.folder, world, "teardown.sh", "--yes")))
+        self.assertTrue({job, network} <= set(world.things))
+        world = self.before["deploy-job.sh"].copy()
+        world.things[job] = {"name": job[1], "metadata": {"name": job[1], "labels": {}}, "status": {"conditions": []}, "flags": {}}
+        self.ok(run(self.folder, world, "deploy-job.sh", "--force"))
+
     def test_teardown_with_data_deletes_everything_that_can_be_deleted(self):
         world = self.world.copy()
         self.ok(run(self.folder, world, "teardown.sh", "--yes", "--data"))

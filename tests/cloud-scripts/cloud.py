@@ -174,7 +174,7 @@ class World:
 
     def made(self, group, flags, name, cwd):
         """What describe shows of it; refuses what leads nowhere."""
-        thing = {"name": name, "flags": {key: value for key, value in flags.items() if key not in ("--flags-file", "--format")}}
+        thing = {"name": name, "description": flags.get("--description", ""), "flags": {key: value for key, value in flags.items() if key not in ("--flags-file", "--format")}}
         if group == "kms keys":
             self.need(("kms keyrings", flags["--keyring"], flags["--location"]))
             if flags["--purpose"] == "encryption" and ("--rotation-period" in flags) != ("--next-rotation-time" in flags):
@@ -285,7 +285,7 @@ class World:
         email = f"{names[0]}@{self.project}.iam.gserviceaccount.com"
         if ("iam service-accounts", email) in self.things:
             raise Refused("ERROR: ALREADY_EXISTS: Service account already exists")
-        self.things["iam service-accounts", email] = {"email": email, "flags": {}}
+        self.things["iam service-accounts", email] = {"email": email, "description": flags.get("--description", ""), "flags": {}}
         return ""
 
     def do_iam_service_accounts_keys_create(self, flags, names, cwd, _):
@@ -418,7 +418,7 @@ class World:
         self.need(("iam service-accounts", account))
         pair = headers.split("=", 1)
         self.things[self.key("scheduler jobs", flags, name)] = {
-            "name": name, "schedule": flags["--schedule"], "flags": {},
+            "name": name, "schedule": flags["--schedule"], "description": flags["--description"], "flags": {},
             "httpTarget": {"uri": flags["--uri"], "headers": {pair[0]: pair[1]},
                            "oidcToken": {"serviceAccountEmail": account, "audience": flags["--oidc-token-audience"]}}}
         return ""
