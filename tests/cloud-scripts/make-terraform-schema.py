@@ -39,6 +39,8 @@ MEMBERS = {
     "google_cloud_run_v2_service_iam_member": "cloudrunv2/iam_cloud_run_v2_service",
 }
 
+TYPES = {"String": "string", "Bool": "bool", "Int": "number", "Float": "number"}
+
 
 def git(*words):
     return subprocess.check_output(["git", "-C", CLONE, *words], text=True)
@@ -84,10 +86,23 @@ def entries(text, start, whole):
             inner = definition and re.compile(r"Schema:\s*map\[string\]\*schema\.Schema\{").search(whole, definition.start())
             if inner:
                 entry["block"] = entries(whole, inner.end() - 1, whole)
-        if re.search(r"Required:\s*true", body):
+        says = lambda word: re.search(rf"\b{word}:\s*true", body)
+        if says("Required"):
             entry["required"] = True
-        elif not re.search(r"Optional:\s*true", body):
-            entry["computed"] = True
+        elif not says("Optional"):
+            entry["computed"] = True  # the provider's to say
+        elif says("Computed"):
+            entry["else"] = "computed"
+        if says("WriteOnly"):
+            entry["write_only"] = True
+        kind = re.search(r"Type:\s*schema\.Type(\w+)", body)
+        if "block" in entry:
+            most = re.search(r"MaxItems:\s*(\d+)", body)
+            entry |= {"set": True} if kind[1] == "Set" else {}
+            entry |= {"most": int(most[1])} if most else {}
+        elif kind and kind[1] != "String":
+            of = re.search(r"Elem:\s*&schema\.Schema\{\s*Type:\s*schema\.Type(\w+)", body)
+            entry["type"] = TYPES.get(kind[1]) or [kind[1].lower(), TYPES.get(of[1], "string") if of else "string"]
         found[match[1]] = entry
         at = stop + 1
         at += 1 if text[at] == "," else 0

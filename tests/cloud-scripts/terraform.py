@@ -1,8 +1,8 @@
 """The Terraform module against the provider's schema (terraform-schema.json) and against what the scripts make
 (transcript.txt): python3 tests/cloud-scripts/terraform.py
 
-It reads HCL with python-hcl2, which scripts/check-cloud-scripts.sh installs. Where terraform is there, its formatter
-looks at the files too. Nothing is planned or applied."""
+It reads HCL with python-hcl2, which scripts/check-cloud-scripts.sh installs. Where terraform is there, it plans and
+applies the module with the provider of provider.py, which makes nothing."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -17,6 +18,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 sys.path.insert(0, str(REPOSITORY / "target/python"))
 import hcl2  # noqa: E402
+from provider import Provider  # noqa: E402
 
 MODULE = REPOSITORY / "deploy/terraform"
 SCHEMA = json.loads((HERE / "terraform-schema.json").read_text())["resources"]
@@ -181,6 +183,62 @@ class Module(unittest.TestCase):
             self.skipTest("no terraform here")
         result = subprocess.run(["terraform", "fmt", "-check", "-recursive", "-diff", str(MODULE)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.assertEqual((result.returncode, result.stdout), (0, ""), result.stderr)
+
+
+@unittest.skipUnless(shutil.which("terraform"), "no terraform here")
+class Applied(unittest.TestCase):
+    """The module as terraform itself sees it."""
+
+    SECRETS = {"callback_secret": "canary-1", "admin_key": "canary-2", "api_keys": "canary-3"}
+    GIVEN = {"project_id": "test-project-1", "image": "r-docker.pkg.dev/p/r/i@sha256:" + "0" * 64, "bucket_name": "test-project-1-gatehouse"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.provider = Provider(SCHEMA)
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="terraform-")
+        self.addCleanup(folder.cleanup)
+        shutil.copytree(REPOSITORY / "deploy", Path(folder.name) / "deploy")
+        self.folder = Path(folder.name) / "deploy/terraform"
+        self.provider.made = {}
+        # Its outcome stands by itself: terraform says no more than that it could not read a file of the user's.
+        self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder.name, "CHECKPOINT_DISABLE": "1", "TF_REATTACH_PROVIDERS": self.provider.attached()}
+        self.terraform("init")
+
+    def terraform(self, command, *flags, folder="", fails=False, **given):
+        variables = [] if command == "init" else [f"-var={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in {**self.GIVEN, **self.SECRETS, **given}.items()]
+        result = subprocess.run(["terraform", command, "-no-color", *flags, *variables], cwd=self.folder / folder, env=self.environment,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        self.assertEqual(result.returncode != 0, fails, result.stdout[-3000:])
+        return result.stdout
+
+    def test_it_is_made_once_and_no_secret_is_kept(self):
+        full = {"with_api_keys": True, "network": {"allow_ranges": ["10.99.0.0/24"]}, "invokers": ["group:a@example.com"], "gateway_opens_damaged_tasks": True}
+        for given in ({}, full):
+            self.terraform("apply", "-auto-approve", **given)
+            self.assertIn("No changes.", self.terraform("plan", "-detailed-exitcode", **given))
+        made = self.provider.made
+        job, service = made["google_cloud_run_v2_job"][-1]["template"][0]["template"][0], made["google_cloud_run_v2_service"][-1]["template"][0]
+        plain = lambda container: {env["name"]: env["value"] for env in container["env"] if not env["value_source"]}
+        self.assertEqual(plain(job["containers"][0]), plain(service["containers"][0]))
+        self.assertEqual(plain(job["containers"][0])["GCS_LOGS_BUCKET"], "test-project-1-gatehouse")
+        secret = {env["name"] for env in service["containers"][0]["env"] if env["value_source"]}
+        self.assertEqual(secret, {"CLOUDRUN_CALLBACK_SECRET", "GATEHOUSE_ADMIN_KEY", "GATEHOUSE_API_KEYS"})
+        self.assertEqual([env["name"] for env in job["containers"][0]["env"] if env["value_source"]], [])
+        self.assertNotIn("canary", (self.folder / "terraform.tfstate").read_text())
+        self.assertEqual({right["role"] for right in made["google_storage_managed_folder_iam_member"] if right["managed_folder"] == "plugins/"}, {"google_project_iam_custom_role/gatehouseObjectsRead"})
+
+    def test_what_would_be_unsafe_is_refused(self):
+        for given, sentence in (({"image": "r/i:latest"}, "by its digest"), ({"invokers": ["allUsers"]}, "to everybody"),
+                                ({"settings": {"GATEHOUSE_ADMIN_KEY": "x"}}, "Secrets would stand"), ({"service": {"min_instances": 0}}, "nobody delivers webhooks")):
+            self.assertIn(sentence, " ".join(self.terraform("plan", fails=True, **given).split()))
+
+    def test_the_example_is_valid(self):
+        example = self.folder / "examples/basic"
+        for command in ("init", "validate"):
+            result = subprocess.run(["terraform", command, "-no-color"], cwd=example, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            self.assertEqual(result.returncode, 0, result.stdout)
 
 
 if __name__ == "__main__":
