@@ -107,7 +107,7 @@ class Provider:
     def attached(self):
         """For TF_REATTACH_PROVIDERS."""
         where = {"Protocol": "grpc", "ProtocolVersion": 5, "Pid": os.getpid(), "Test": True, "Addr": {"Network": "tcp", "String": f"127.0.0.1:{self.port}"}}
-        return json.dumps({"registry.terraform.io/hashicorp/google": where})
+        return json.dumps({"hashicorp/google": where})
 
     def get_schema(self, _):
         whole = lambda schema: field(2, block(schema, top=True))
