@@ -406,6 +406,11 @@ class Gateway(BaseHTTPRequestHandler):
 class Trying(unittest.TestCase):
     """scripts/test.sh says by its exit code whether tasks came to a good end."""
 
+    @classmethod
+    def setUpClass(cls):
+        if not hasattr(Scripts, "world"):
+            Scripts.setUpClass()
+
     def setUp(self):
         self.gateway = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
         self.gateway.status, self.gateway.code, self.gateway.breaks, self.gateway.looks, self.gateway.requests = "completed", 0, False, 0, []
