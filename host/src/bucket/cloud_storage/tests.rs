@@ -12,14 +12,8 @@ use crate::bucket::contract;
 
 async fn bucket(google: &FakeGoogle) -> CloudBucket {
     let config = Google {
-        project_id: String::new(),
-        region: String::new(),
-        kms_key_ring: String::new(),
-        kms_key_name: String::new(),
-        kms_location: String::new(),
-        job_name: String::new(),
-        secrets_age: Duration::from_secs(60),
         endpoint: Some(google.url().parse().unwrap()),
+        ..crate::google::tests::settings()
     };
     CloudBucket::open("logs", &config).await.unwrap()
 }
