@@ -226,7 +226,8 @@ impl CloudBucket {
         use google_cloud_storage::model::compose_object_request::SourceObject;
 
         let id = write_id();
-        let part = Name::parse(&format!("appending/{id}")).map_err(Failure::Other)?;
+        // Beside the object: who may write that may write this.
+        let part = Name::parse(&format!("{}.{id}", name.as_str())).map_err(Failure::Other)?;
         let stored = self.write(&part, data, Generation(0)).await?;
         let whole = google_cloud_storage::model::Object::new()
             .set_bucket(&self.resource)
