@@ -281,8 +281,9 @@ class Scripts(unittest.TestCase):
         clean = self.world.copy()
         clean.steps = []
         self.ok(run(self.folder, clean, "teardown.sh", "--yes"))
-        again = [("teardown.sh", number, state, clean.state()) for number, state in enumerate(clean.steps, 1)]
-        self.assertGreater(len(again), 30)
+        self.assertGreater(len(clean.steps), 30)
+        # Every second one, for the time that they take.
+        again = [("teardown.sh", number, state, clean.state()) for number, state in enumerate(clean.steps, 1)][::2]
         self.assertEqual(self.faults(lambda case: self.goes_on(*case, "--yes"), again), [])
 
     def test_mistakes_are_told_with_what_to_do(self):
