@@ -58,14 +58,23 @@ impl ScriptedLauncher {
 
 #[async_trait]
 impl Launcher for ScriptedLauncher {
-    async fn start(&self, id: &TaskId) -> Result<String, LaunchError> {
+    async fn start(&self, record: &Record) -> Result<String, LaunchError> {
+        let id = &record.task_id;
         if self.fails {
-            return Err(LaunchError("no more processes".to_owned()));
+            return Err(LaunchError::Refused {
+                told: "The job could not be started.",
+                detail: "no more processes".to_owned(),
+            });
         }
         let name = format!("scripted/{id}");
         self.add(&name);
         self.told.send(Told::Started(id.to_string())).unwrap();
         Ok(name)
+    }
+
+    async fn is_gone(&self, record: &Record) -> bool {
+        let name = record.execution_name.clone().unwrap_or_default();
+        !self.alive.lock().unwrap().contains_key(&name)
     }
 
     async fn gone(&self, record: &Record) {
