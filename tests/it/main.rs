@@ -9,6 +9,8 @@ mod authoring;
 mod cancel;
 mod capabilities;
 mod clients;
+mod cloud_jobs;
+mod cloud_signals;
 mod commands;
 mod contract;
 mod crashes;

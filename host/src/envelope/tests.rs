@@ -24,6 +24,7 @@ fn id(text: &str) -> TaskId {
 
 fn envelope(key: u8, accept: &[&str]) -> Envelope {
     let settings = crate::config::Envelope {
+        keys: crate::config::Keys::Local,
         local_key: PathBuf::new(),
         accept: accept.iter().map(|version| (*version).to_owned()).collect(),
         max_size: LIMIT,

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::faults::{Fault, Faults};
 use crate::reply::{self, Body, Code};
-use crate::storage;
+use crate::{run, storage};
 
 /// Requests that are kept.
 const JOURNAL: usize = 100_000;
@@ -77,6 +77,7 @@ pub(crate) struct Shared {
     faults: Mutex<Faults>,
     journal: Mutex<VecDeque<Request>>,
     objects: Mutex<storage::Objects>,
+    runs: Mutex<run::Runs>,
     closed: watch::Sender<bool>,
 }
 
@@ -91,6 +92,7 @@ impl Shared {
             faults: Mutex::default(),
             journal: Mutex::default(),
             objects: Mutex::default(),
+            runs: Mutex::default(),
             closed: watch::channel(false).0,
         })
     }
@@ -105,6 +107,10 @@ impl Shared {
 
     pub(crate) fn objects(&self) -> MutexGuard<'_, storage::Objects> {
         lock(&self.objects)
+    }
+
+    pub(crate) fn runs(&self) -> MutexGuard<'_, run::Runs> {
+        lock(&self.runs)
     }
 
     /// Ends every connection.
@@ -174,6 +180,7 @@ impl Shared {
     async fn carry_out(self: &Arc<Self>, operation: &str, call: Call) -> Response<Body> {
         match operation.split_once('.') {
             Some(("storage", _)) => storage::answer(self, operation, &call),
+            Some(("run", _)) => run::answer(self, operation, &call),
             _ => reply::error(Code::NotFound, "No such method."),
         }
     }
@@ -181,7 +188,7 @@ impl Shared {
 
 /// Which service has the call, and what it is there.
 fn operation(call: &Call) -> Option<&'static str> {
-    storage::operation(call)
+    storage::operation(call).or_else(|| run::operation(call))
 }
 
 /// The answer, whose body ends with an error after so many bytes.
