@@ -17,7 +17,7 @@ use crate::task::{Reason, Record, Status, TaskId};
 #[derive(Debug, Args)]
 pub(super) struct Platform {
     /// Which start of the task's job this is
-    #[arg(long, env = "GATEHOUSE_RUN_ID", hide = true)]
+    #[arg(long, env = "TASK_RUN_ID", hide = true)]
     run_id: Option<String>,
     /// The execution that this process is of
     #[arg(long, env = "CLOUD_RUN_EXECUTION", hide = true)]

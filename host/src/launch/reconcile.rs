@@ -5,7 +5,7 @@ use futures::StreamExt;
 use serde::Serialize;
 
 use super::Dispatcher;
-use crate::task::{Record, TaskError};
+use crate::task::TaskError;
 
 /// Tasks looked at at once.
 const LOOKS: usize = 16;
@@ -32,14 +32,17 @@ impl Dispatcher {
             looked: unfinished.records.len() + unfinished.damaged.len(),
             ..Reconciled::default()
         };
-        let mut looks = futures::stream::iter(&unfinished.records)
-            .map(|record| async move { (record, self.end_where_gone(record).await) })
+        let mut looks = futures::stream::iter(unfinished.records)
+            .map(|record| async move {
+                let ended = self.shared.attendant.end_where_gone(&record).await;
+                (record, ended)
+            })
             .buffer_unordered(LOOKS);
         while let Some((record, ended)) = looks.next().await {
             match ended {
                 Ok(true) => reconciled.ended += 1,
                 Ok(false) => {
-                    reconciled.adopted += usize::from(self.shared.look_at(record).await);
+                    reconciled.adopted += usize::from(self.shared.look_at(&record).await);
                 }
                 Err(error) => {
                     tracing::warn!(task = %record.task_id, %error, "a task cannot be looked at");
@@ -49,9 +52,5 @@ impl Dispatcher {
         }
         self.shared.end_damaged(&unfinished.damaged).await;
         Ok(reconciled)
-    }
-
-    async fn end_where_gone(&self, record: &Record) -> Result<bool, TaskError> {
-        self.shared.attendant.end_where_gone(record).await
     }
 }

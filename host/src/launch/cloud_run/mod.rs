@@ -32,7 +32,7 @@ use crate::task::{Lease, Record, TaskId, Tasks, names};
 use trouble::Trouble;
 
 /// The job's variable for [`Record::run_id`].
-const RUN_ID: &str = "GATEHOUSE_RUN_ID";
+const RUN_ID: &str = "TASK_RUN_ID";
 
 /// How often a start is tried before its task waits on, and how often a cancel is.
 const TRIES: u32 = 8;

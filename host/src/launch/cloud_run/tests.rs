@@ -135,7 +135,7 @@ async fn one_request_starts_one_execution_and_its_answer_names_it() {
             "containerOverrides": [{"env": [
                 {"name": "TASK_ID", "value": "t-1"},
                 {"name": "ENCRYPTED_PAYLOAD_PATH", "value": payload},
-                {"name": "GATEHOUSE_RUN_ID", "value": "t-1.1767323045000000000.1"},
+                {"name": "TASK_RUN_ID", "value": "t-1.1767323045000000000.1"},
             ]}],
             "taskCount": 1,
             "timeout": format!("{timeout}s"),
