@@ -60,3 +60,30 @@ impl Duty {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::bucket::directory::DirectoryBucket;
+
+    #[tokio::test]
+    async fn one_of_two_has_it_until_it_leaves() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket: Arc<dyn Bucket> =
+            Arc::new(DirectoryBucket::open(folder.path().into()).unwrap());
+        let mut one = Duty::shared(Arc::clone(&bucket));
+        let mut other = Duty::shared(bucket);
+        assert!(one.is_ours().await);
+        assert!(!other.is_ours().await);
+        assert!(one.is_ours().await);
+        one.release().await;
+        assert!(other.is_ours().await);
+    }
+}

@@ -115,10 +115,16 @@ fn operations(shared: &Arc<Shared>, name: &str) -> Answered {
     let described = runs.described(&execution).ok_or_else(|| missing(name))?;
     let done = runs.is_over(&execution);
     let mut operation = long_running(&execution, &described, done);
-    if done && runs.state(&execution) == Some(ExecutionState::Succeeded) {
-        operation["response"] = typed(&described);
-    } else if done {
-        operation["error"] = json!({"code": 2, "message": "The execution failed."});
+    if let Some(fields) = operation.as_object_mut().filter(|_| done) {
+        let (field, end) = if runs.state(&execution) == Some(ExecutionState::Succeeded) {
+            ("response", typed(&described))
+        } else {
+            (
+                "error",
+                json!({"code": 2, "message": "The execution failed."}),
+            )
+        };
+        fields.insert(field.to_owned(), end);
     }
     Ok(operation)
 }
@@ -136,6 +142,9 @@ fn long_running(execution: &str, described: &Value, done: bool) -> Value {
 
 fn typed(described: &Value) -> Value {
     let mut typed = described.clone();
-    typed["@type"] = "type.googleapis.com/google.cloud.run.v2.Execution".into();
+    if let Some(fields) = typed.as_object_mut() {
+        let kind = "type.googleapis.com/google.cloud.run.v2.Execution";
+        fields.insert("@type".to_owned(), kind.into());
+    }
     typed
 }

@@ -65,13 +65,13 @@ pub(crate) struct Override {
 impl Override {
     /// Only what Google has: no command, no image, no resources.
     pub(super) fn of(body: &Value) -> Result<Self, String> {
-        let overrides = &body["overrides"];
+        let list = |value: &Value, field: &str| {
+            let list = value.get(field).and_then(Value::as_array);
+            list.cloned().unwrap_or_default()
+        };
+        let overrides = body.get("overrides").unwrap_or(&Value::Null);
         let mut all = Self::default();
-        for container in overrides["containerOverrides"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
+        for container in list(overrides, "containerOverrides") {
             for key in container
                 .as_object()
                 .into_iter()
@@ -84,12 +84,15 @@ impl Override {
                     ));
                 }
             }
-            for variable in container["env"].as_array().into_iter().flatten() {
-                let text = |field: &str| variable[field].as_str().unwrap_or_default().to_owned();
+            for variable in list(&container, "env") {
+                let text = |field: &str| {
+                    let text = variable.get(field).and_then(Value::as_str);
+                    text.unwrap_or_default().to_owned()
+                };
                 all.env.push((text("name"), text("value")));
             }
         }
-        if let Some(timeout) = overrides["timeout"].as_str() {
+        if let Some(timeout) = overrides.get("timeout").and_then(Value::as_str) {
             let seconds = timeout.strip_suffix('s').and_then(|text| text.parse().ok());
             let seconds: f64 = seconds.ok_or_else(|| format!("Illegal duration: {timeout}"))?;
             all.timeout = Some(Duration::from_secs_f64(seconds));
@@ -230,28 +233,23 @@ impl Runs {
             .iter()
             .map(|(name, value)| json!({"name": name, "value": value}))
             .collect();
-        let mut condition = json!({"type": "Completed"});
-        match execution.state {
-            Running => condition["state"] = 2.into(),
-            Succeeded => condition["state"] = 4.into(),
-            Failed if execution.template.image_missing => {
-                condition["state"] = 3.into();
-                condition["reason"] = 5.into();
-                condition["message"] = "Image 'registry.invalid/gatehouse' not found.".into();
-            }
-            Failed => {
-                condition["state"] = 3.into();
-                condition["executionReason"] = 2.into();
-                condition["message"] =
-                    "Task failed with message: The container exited with an error.".into();
-            }
-            Cancelled => {
-                condition["state"] = 3.into();
-                condition["executionReason"] = 3.into();
-                condition["message"] = "Execution was cancelled.".into();
-            }
-        }
-        let mut described = json!({
+        let condition = match execution.state {
+            Running => json!({"type": "Completed", "state": 2}),
+            Succeeded => json!({"type": "Completed", "state": 4}),
+            Failed if execution.template.image_missing => json!({
+                "type": "Completed", "state": 3, "reason": 5,
+                "message": "Image 'registry.invalid/gatehouse' not found.",
+            }),
+            Failed => json!({
+                "type": "Completed", "state": 3, "executionReason": 2,
+                "message": "Task failed with message: The container exited with an error.",
+            }),
+            Cancelled => json!({
+                "type": "Completed", "state": 3, "executionReason": 3,
+                "message": "Execution was cancelled.",
+            }),
+        };
+        let described = json!({
             "name": name,
             "uid": format!("uid-{}", name.rsplit('/').next().unwrap_or_default()),
             "generation": "1",
@@ -273,10 +271,8 @@ impl Runs {
             "failedCount": count(Failed),
             "cancelledCount": count(Cancelled),
             "retriedCount": execution.attempt,
+            "completionTime": execution.completed.map(|at| at.to_string()),
         });
-        if let Some(completed) = execution.completed {
-            described["completionTime"] = completed.to_string().into();
-        }
         Some(described)
     }
 }
