@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::bucket;
-use crate::config::{Auth, Config, Mistakes};
+use crate::config::{self, Auth, Config, Mistakes};
 use crate::envelope::{self, Envelope, EnvelopeError};
 use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
-use crate::launch::{Cancelled, Dispatcher, LocalLauncher};
+use crate::launch::{Cancelled, Dispatcher, LaunchError, Launcher, LocalLauncher};
 use crate::outbound::{Forbidden, Outbound};
 use crate::plugin::{Plugins, keep_removing_old_inputs, keep_removing_old_sets};
 use crate::secret_file::{self, SecretError};
@@ -79,6 +79,9 @@ pub enum BuildError {
     /// The dialler.
     #[error(transparent)]
     Outbound(#[from] Forbidden),
+    /// What starts jobs.
+    #[error(transparent)]
+    Launcher(#[from] LaunchError),
     /// What an earlier gateway left cannot be taken up.
     #[error("unfinished tasks cannot be taken up: {0}")]
     Tasks(#[from] TaskError),
@@ -106,7 +109,12 @@ impl App {
         let plugins = Arc::new(Plugins::load(&config, compiler, Arc::clone(&bucket)).await);
 
         let courier = Courier::start(&config, Arc::clone(&bucket), outbound.clone());
-        let launcher = Arc::new(LocalLauncher::new(&config, exe, job_env, isolation.clone()));
+        let launcher: Arc<dyn Launcher> = match config.job.launcher {
+            config::Launcher::Local => {
+                Arc::new(LocalLauncher::new(&config, exe, job_env, isolation.clone()))
+            }
+            config::Launcher::CloudRun => cloud_run(&config, &tasks).await?,
+        };
         let dispatcher = Dispatcher::start(
             &config,
             tasks.clone(),
@@ -117,14 +125,17 @@ impl App {
         .await?;
 
         let (presence, abandoned) = Presence::new(config.server.disconnect_grace);
-        for record in dispatcher
-            .status()
-            .await?
-            .tasks
-            .iter()
-            .filter(|record| needs_follower(record))
-        {
-            presence.expect(&record.task_id);
+        // A task of several gateways may be followed at another one.
+        if !dispatcher.is_shared() {
+            for record in dispatcher
+                .status()
+                .await?
+                .tasks
+                .iter()
+                .filter(|record| needs_follower(record))
+            {
+                presence.expect(&record.task_id);
+            }
         }
         tokio::spawn(end_abandoned(Arc::clone(&dispatcher), abandoned));
         let stopping = CancellationToken::new();
@@ -182,6 +193,20 @@ impl App {
         self.dispatcher.stop().await;
         self.courier.stop().await;
     }
+}
+
+#[cfg(feature = "gcp")]
+async fn cloud_run(config: &Config, tasks: &Tasks) -> Result<Arc<dyn Launcher>, LaunchError> {
+    let launcher = crate::launch::CloudRunLauncher::new(config, tasks.clone()).await?;
+    Ok(Arc::new(launcher))
+}
+
+/// The settings were refused before.
+#[cfg(not(feature = "gcp"))]
+async fn cloud_run(_config: &Config, _tasks: &Tasks) -> Result<Arc<dyn Launcher>, LaunchError> {
+    Err(LaunchError::NotNow(
+        "this build lacks the feature `gcp`".to_owned(),
+    ))
 }
 
 /// What the operator did not configure is made once and kept.

@@ -19,7 +19,7 @@ use crate::canary::Canaries;
 use crate::job_logs;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
-use crate::{GitServer, Registry, Stream, binary, eventually, repository};
+use crate::{CloudRun, GitServer, Registry, Stream, binary, eventually, repository};
 
 /// The bucket of gateways that keep everything in Cloud Storage.
 pub const BUCKET: &str = "logs";
@@ -314,6 +314,25 @@ impl Gateway {
         (self.process, self.url) = (process, url);
     }
 
+    /// A second gateway with the same settings on the same data, which lives as long as its process; its
+    /// address.
+    pub async fn twin(&self) -> (Child, String) {
+        launch(self.root.path(), &self.environment).await
+    }
+
+    /// What a job of its own that something else starts is to be told.
+    pub(crate) fn job_environment(&self) -> BTreeMap<String, String> {
+        let mut environment = self.environment.clone();
+        environment.remove("CLOUDRUN_CALLBACK_SECRET");
+        environment.insert("PATH".to_owned(), std::env::var("PATH").expect("text"));
+        environment
+    }
+
+    /// What such jobs have logged.
+    pub(crate) fn job_log(&self) -> PathBuf {
+        self.root.path().join("executions.log")
+    }
+
     /// SIGTERM, and waits for its end.
     pub async fn stop(&mut self) -> std::process::ExitStatus {
         self.signal(Signal::SIGTERM);
@@ -405,6 +424,14 @@ impl Builder {
     /// A further secret that must not be seen.
     pub fn canary(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
+        self
+    }
+
+    /// Runs its jobs there, once [`CloudRun::deploy`] was told of it.
+    pub fn cloud_run(mut self, service: &CloudRun) -> Self {
+        for (name, value) in service.settings() {
+            self = self.env(name, &value);
+        }
         self
     }
 

@@ -5,6 +5,7 @@
 //! produced, and for processes that were left behind.
 
 pub mod canary;
+pub mod cloud_run;
 pub mod component;
 pub mod elsewhere;
 pub mod gateway;
@@ -21,6 +22,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use cloud_run::CloudRun;
 pub use elsewhere::Elsewhere;
 pub use gateway::{BUCKET, Gateway};
 pub use git_server::GitServer;

@@ -36,7 +36,8 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Tells it anything.
+    pub fn signal(&self, signal: Signal) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal);
     }
 }

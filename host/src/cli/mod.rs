@@ -72,6 +72,8 @@ enum Command {
         /// The task
         #[arg(long, env = "TASK_ID")]
         task_id: String,
+        #[command(flatten)]
+        platform: run_job::Platform,
     },
     /// Check this machine and say what to do about what is missing
     Doctor {
@@ -126,8 +128,8 @@ pub fn main() -> ExitCode {
                 with_runtime(serve::run(config, &sources))
             })
         }
-        Command::RunJob { task_id } => configured(&sources, |config| {
-            with_runtime(run_job::run(config, &task_id))
+        Command::RunJob { task_id, platform } => configured(&sources, |config| {
+            with_runtime(run_job::run(config, &task_id, platform))
         }),
     }
 }

@@ -23,6 +23,7 @@ mod plugins;
 mod presence;
 mod problem;
 mod range;
+mod reconcile;
 mod run;
 mod run_async;
 mod serve;
@@ -64,6 +65,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(deliveries::router())
         .merge(plugins::router())
         .merge(plugin_sets::router())
+        .merge(reconcile::router())
         .merge(openapi::router())
         .fallback(problem::not_found)
         .layer(middleware::from_fn_with_state(

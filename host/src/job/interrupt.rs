@@ -1,14 +1,23 @@
 //! What can end a job from outside: a cancel request in the record, a signal, a lost lease, the clock.
+//! And what only holds it up: a platform that moves it to another machine (SIGTSTP, then SIGCONT).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
+use super::LAST_WORK;
+use crate::config;
 use crate::task::{Ending, Lease, Reason, TaskError, TaskId, Tasks, names};
+
+/// How far the lease reaches while the job may stand still on its way to another machine.
+const MOVES_WITHIN: Duration = Duration::from_secs(5 * 60);
+
+/// For a last look at the record before the job ends because it was told to.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Why the job is to end. The first cause counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +56,18 @@ impl Cause {
 pub(super) struct Interrupt {
     token: CancellationToken,
     cause: Arc<OnceLock<Cause>>,
+    /// Cancelled once the platform counts the seconds.
+    told_to_end: CancellationToken,
     watcher: Arc<OnceLock<AbortHandle>>,
 }
 
 impl Interrupt {
     /// Renews the lease and watches the record and the signals until [`Interrupt::stop`].
-    pub(super) fn watch(tasks: &Tasks, id: &TaskId, lease: Lease, heartbeat: Duration) -> Self {
+    pub(super) fn watch(tasks: &Tasks, id: &TaskId, lease: Lease, settings: &config::Job) -> Self {
         let interrupt = Self {
             token: CancellationToken::new(),
             cause: Arc::new(OnceLock::new()),
+            told_to_end: CancellationToken::new(),
             watcher: Arc::new(OnceLock::new()),
         };
         let watching = watch(
@@ -63,7 +75,7 @@ impl Interrupt {
             tasks.clone(),
             id.clone(),
             lease,
-            heartbeat,
+            (settings.lease, settings.heartbeat),
         );
         let _first = interrupt.watcher.set(tokio::spawn(watching).abort_handle());
         interrupt
@@ -74,6 +86,12 @@ impl Interrupt {
         if let Some(watcher) = self.watcher.get() {
             watcher.abort();
         }
+    }
+
+    /// Returns when the job was told to end and has to write how, or is killed before.
+    pub(super) async fn out_of_time(&self) {
+        self.told_to_end.cancelled().await;
+        tokio::time::sleep(LAST_WORK).await;
     }
 
     pub(super) fn token(&self) -> CancellationToken {
@@ -91,19 +109,36 @@ impl Interrupt {
     }
 }
 
+/// What a platform tells a process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// It is about to stand still. Whoever does not listen stands still at once.
+    pause: Signal,
+    go_on: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            pause: signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
+            go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
+        })
+    }
+}
+
 async fn watch(
     interrupt: Interrupt,
     tasks: Tasks,
     id: TaskId,
     mut lease: Lease,
-    heartbeat: Duration,
+    (length, heartbeat): (Duration, Duration),
 ) {
-    let (mut terminate, mut hang_up) = match (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) {
-        (Ok(terminate), Ok(hang_up)) => (terminate, hang_up),
-        (Err(error), _) | (_, Err(error)) => {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
             warn!(%error, "cannot listen for signals");
             return interrupt.raise(Cause::Terminated);
         }
@@ -113,13 +148,31 @@ async fn watch(
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = terminate.recv() => interrupt.raise(Cause::Terminated),
-            _ = hang_up.recv() => interrupt.raise(Cause::Terminated),
+            _ = signals.terminate.recv() => end(&interrupt, &tasks, &id).await,
+            _ = signals.interrupt.recv() => end(&interrupt, &tasks, &id).await,
+            _ = signals.pause.recv() => {
+                info!("about to stand still for a while");
+                lease.set_length(MOVES_WITHIN);
+                renew(&interrupt, &mut lease).await;
+            }
+            _ = signals.go_on.recv() => {
+                info!("going on");
+                lease.set_length(length);
+                renew(&interrupt, &mut lease).await;
+                look_for_cancel(&interrupt, &tasks, &id).await;
+            }
             _ = beat.tick() => renew(&interrupt, &mut lease).await,
             // Without hints the record is still read at every heartbeat.
             () = changes.changed(heartbeat) => look_for_cancel(&interrupt, &tasks, &id).await,
         }
     }
+}
+
+/// Told to end, perhaps because the task was cancelled, which the record tells.
+async fn end(interrupt: &Interrupt, tasks: &Tasks, id: &TaskId) {
+    interrupt.told_to_end.cancel();
+    let _late = tokio::time::timeout(LAST_LOOK, look_for_cancel(interrupt, tasks, id)).await;
+    interrupt.raise(Cause::Terminated);
 }
 
 async fn renew(interrupt: &Interrupt, lease: &mut Lease) {

@@ -25,7 +25,9 @@ use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::envelope::Envelope;
 use crate::isolation::Isolation;
-use crate::task::{Ending, Finished, Lease, Reason, TaskError, TaskId, Tasks};
+use crate::task::{
+    Ending, Finished, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks,
+};
 
 use interrupt::{Cause, Interrupt};
 use work::Work;
@@ -35,6 +37,20 @@ const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// Between two tries: grows from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// After it was told to end, a platform lets a process live for ten seconds. What the job still does in
+/// order ends by the first of these; the second is for the rest, before the end is written.
+const LAST_WORK: Duration = Duration::from_secs(7);
+const LAST_STEPS: Duration = Duration::from_secs(1);
+
+/// What the platform says of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// The [`Record::run_id`] of whoever started it; none where only one gateway could.
+    pub run_id: Option<String>,
+    /// How often the platform has started it again after it ended badly.
+    pub attempt: u32,
+}
 
 /// What a job works with.
 #[derive(Debug)]
@@ -65,43 +81,105 @@ impl Job {
         }
     }
 
-    /// Does the task and writes its end. An error means that the end could not be written: the
-    /// gateway will find the task lost.
+    /// Does the task and writes its end; how it ended, none where there was nothing to do. An error
+    /// means that the end could not be written: the gateway will find the task lost.
+    ///
+    /// Nothing that an agent may have done is done again: a task whose agent had begun when an earlier
+    /// job died is ended as lost.
     #[tracing::instrument(name = "job", skip_all, fields(task = %id, stage = tracing::field::Empty))]
-    pub async fn run(self, id: TaskId) -> Result<(), TaskError> {
-        let Some(lease) =
-            Lease::take(Arc::clone(self.tasks.bucket()), &id, self.config.job.lease).await?
-        else {
+    pub async fn run(self, id: TaskId, start: Start) -> Result<Option<Record>, TaskError> {
+        let Some(known) = self.tasks.get(&id).await? else {
+            return Err(TaskError::Unknown(id));
+        };
+        if !start.counts(&known) {
+            info!("another job was started in this one's place; nothing to do");
+            return Ok(None);
+        }
+        let Some(lease) = self.take_lease(&id, &start).await? else {
             info!("another job holds the lease; nothing to do");
-            return Ok(());
+            return Ok(None);
         };
         let Some(record) = self.tasks.get(&id).await? else {
             return Err(TaskError::Unknown(id));
         };
         if record.status.is_terminal() {
-            return self.tasks.settle(&record).await;
+            self.tasks.settle(&record).await?;
+            return Ok(None);
+        }
+        if !start.counts(&record) {
+            info!("another job was started in this one's place; it is left to that");
+            lease.release().await?;
+            return Ok(None);
         }
 
-        let interrupt = Interrupt::watch(&self.tasks, &id, lease, self.config.job.heartbeat);
-        let mut work = Work::new(&self, &id, interrupt.clone());
-        let ending = match work.until_the_end().await {
-            Ok(ending) => ending,
-            Err(failure) => failure.into_ending(&id),
+        let interrupt = Interrupt::watch(&self.tasks, &id, lease, &self.config.job);
+        let mut work = Work::new(
+            &self,
+            &id,
+            interrupt.clone(),
+            record.status == Status::Running,
+        );
+        let ending = if record.status == Status::Running && has_begun(record.phase) {
+            warn!(phase = ?record.phase, "an earlier job died while its agent worked; the task is not done twice");
+            work.died_before(&record)
+        } else {
+            let ended = tokio::select! {
+                ended = work.until_the_end() => Some(ended),
+                () = interrupt.out_of_time() => None,
+            };
+            match ended {
+                Some(ended) => ended.unwrap_or_else(|failure| failure.into_ending(&id)),
+                None => work.break_off().await,
+            }
         };
         // Only now, with no process of the agent left, is it safe to say how it ended.
-        match interrupt.cause() {
-            Some(Cause::LeaseLost) => warn!("the lease was lost; its new holder reports"),
-            Some(Cause::RecordLost) => warn!("the record is damaged; the gateway reports"),
-            _ => report(&self.tasks, &id, ending).await?,
-        }
+        let record = match interrupt.cause() {
+            Some(Cause::LeaseLost) => {
+                warn!("the lease was lost; its new holder reports");
+                None
+            }
+            Some(Cause::RecordLost) => {
+                warn!("the record is damaged; the gateway reports");
+                None
+            }
+            _ => Some(report(&self.tasks, &id, ending).await?),
+        };
         work.clean_up().await;
         interrupt.stop();
-        Ok(())
+        Ok(record)
+    }
+
+    /// None where another job holds it. The platform starts a job again only once it is dead, whose
+    /// lease may have some time to run.
+    async fn take_lease(&self, id: &TaskId, start: &Start) -> Result<Option<Lease>, TaskError> {
+        let settings = &self.config.job;
+        let since = Instant::now();
+        loop {
+            let taken = Lease::take(Arc::clone(self.tasks.bucket()), id, settings.lease).await?;
+            let waited_enough = since.elapsed() > settings.lease.saturating_add(settings.heartbeat);
+            if taken.is_some() || start.attempt == 0 || waited_enough {
+                return Ok(taken);
+            }
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
     }
 }
 
+impl Start {
+    /// Whether it is the one that the record stands at.
+    fn counts(&self, record: &Record) -> bool {
+        let run_id = self.run_id.as_ref();
+        run_id.is_none_or(|run_id| *run_id == record.run_id())
+    }
+}
+
+/// Whether the agent may have done something.
+fn has_begun(phase: Phase) -> bool {
+    !matches!(phase, Phase::Queued | Phase::Starting | Phase::Preparing)
+}
+
 /// Writes the end.
-async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<(), TaskError> {
+async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<Record, TaskError> {
     let mut patience = Patience::to("write the end of the task");
     let finished = loop {
         let finished = tasks.finish(id, ending.clone()).await;
@@ -110,17 +188,22 @@ async fn report(tasks: &Tasks, id: &TaskId, ending: Ending) -> Result<(), TaskEr
         }
     };
     match finished {
-        Finished::ByUs(record) => info!(
-            status = record.status.as_str(),
-            exit_code = record.exit_code,
-            "task ended"
-        ),
-        Finished::Before(record) => warn!(
-            status = record.status.as_str(),
-            "task had been ended by somebody else"
-        ),
+        Finished::ByUs(record) => {
+            info!(
+                status = record.status.as_str(),
+                exit_code = record.exit_code,
+                "task ended"
+            );
+            Ok(*record)
+        }
+        Finished::Before(record) => {
+            warn!(
+                status = record.status.as_str(),
+                "task had been ended by somebody else"
+            );
+            Ok(*record)
+        }
     }
-    Ok(())
 }
 
 /// For trying again while the storage fails: what was worked must not be lost to a disk that is full

@@ -15,8 +15,8 @@ use super::approvals::Approvals;
 use super::gate::{Beside, PolicyGate, Recorder};
 use super::interrupt::{Cause, Interrupt};
 use super::repository::{self, Site};
-use super::{Failure, Job, Patience, environment_file};
-use crate::admission::{Payload, Request};
+use super::{Failure, Job, LAST_STEPS, Patience, environment_file};
+use crate::admission::{Payload, RepoConfig, Request};
 use crate::broker::{Broker, Credential};
 use crate::envelope::Purpose;
 use crate::git::Repository;
@@ -37,6 +37,9 @@ pub(super) struct Work<'a> {
     sandbox: Option<Arc<Sandbox>>,
     /// Of what speaks to the repository's server.
     git_sandbox: Option<Arc<Sandbox>>,
+    log: Option<EventLog>,
+    /// An earlier job had taken the task and died before its agent began.
+    is_repeated: bool,
 }
 
 /// What the payload held.
@@ -46,7 +49,12 @@ struct Opened {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(job: &'a Job, id: &'a TaskId, interrupt: Interrupt) -> Self {
+    pub(super) fn new(
+        job: &'a Job,
+        id: &'a TaskId,
+        interrupt: Interrupt,
+        is_repeated: bool,
+    ) -> Self {
         Self {
             job,
             id,
@@ -55,6 +63,8 @@ impl<'a> Work<'a> {
             clock: None,
             sandbox: None,
             git_sandbox: None,
+            log: None,
+            is_repeated,
         }
     }
 
@@ -66,11 +76,15 @@ impl<'a> Work<'a> {
         })
         .await?;
         let Opened { payload, request } = self.open().await?;
+        if self.is_repeated && acts_before_its_agent(&request) {
+            return Err(Failure::told(Reason::Lost, DIED_BEFORE));
+        }
         self.arm_the_clock(&request);
         let broker = self.start_broker(&request).await?;
         let secrets = request.secrets();
         let redactor = Arc::new(Redactor::new(secrets.iter().chain([broker.token()])));
         let log = self.open_log(Arc::clone(&redactor)).await?;
+        self.log = Some(log.clone());
 
         let ended = self
             .work_with(&payload, &request, &broker, &redactor, &log)
@@ -85,6 +99,42 @@ impl<'a> Work<'a> {
         ending.last_sequence = Some(last_sequence?);
         ending.error = ending.error.map(|error| redactor.text(&error));
         Ok(ending)
+    }
+
+    /// The end of a task whose agent had begun when an earlier job died.
+    pub(super) fn died_before(&self, record: &Record) -> Ending {
+        match record.cancel {
+            Some(_) => Ending::cancelled(),
+            None => Ending::failed(Reason::Lost, DIED_BEFORE),
+        }
+    }
+
+    /// The end of a task whose platform gives no more time: its processes go and its log is closed, as
+    /// far as that is quick.
+    pub(super) async fn break_off(&self) -> Ending {
+        warn!("no time is left: what the job was about is broken off");
+        let killed = async {
+            for sandbox in [&self.git_sandbox, &self.sandbox].into_iter().flatten() {
+                if let Err(error) = sandbox.kill_all().await {
+                    warn!(%error, "the agent's processes cannot be ended");
+                }
+            }
+        };
+        let closed = async {
+            match &self.log {
+                Some(log) => log.close().await.ok(),
+                None => None,
+            }
+        };
+        let (_killed, closed) = tokio::join!(
+            tokio::time::timeout(LAST_STEPS, killed),
+            tokio::time::timeout(LAST_STEPS, closed)
+        );
+        let cause = self.interrupt.cause().unwrap_or(Cause::Terminated);
+        Ending {
+            last_sequence: closed.ok().flatten(),
+            ..cause.into_ending()
+        }
     }
 
     /// Workspace and processes go, whatever happened.
@@ -384,6 +434,14 @@ impl<'a> Work<'a> {
             (_, Some(cause)) => Err(Failure::Interrupted(cause)),
         }
     }
+}
+
+const DIED_BEFORE: &str =
+    "The job died before its task was over; what it had done is not done again.";
+
+/// Whether commands of the caller's or of the repository's run before the agent does.
+fn acts_before_its_agent(request: &Request) -> bool {
+    !request.pre_execution_commands.is_empty() || request.repo_config == RepoConfig::Full
 }
 
 /// The broker's count decides: the CLI may believe that it is within its budget, or end with the error

@@ -8,21 +8,18 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Launcher;
+use super::{ACTIONS_HANG_AFTER, HANGS_AFTER, LaunchError, Launcher, time_of};
 use crate::config::Config;
 use crate::envelope::Envelope;
 use crate::task::{Ending, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks, names};
 use crate::webhook::Courier;
 
-/// How long after `timeoutMinutes` a job is taken for hanging: more than it takes to end the agent and
-/// to wait for a storage that fails for a while. While it carries out actions, which have limits of their
-/// own, it is given the second time as well; so is a job that acts while its task is cancelled.
-const HANGS_AFTER: Duration = if cfg!(test) {
+/// Between two tries to start a job where none can be started for now.
+const TRY_AGAIN: Duration = if cfg!(test) {
     Duration::from_millis(100)
 } else {
-    Duration::from_secs(15 * 60)
+    Duration::from_secs(15)
 };
-const ACTIONS_HANG_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// How often the record of a cancelled task is read whose job carries out actions, without a hint.
 const LOOK_AT_ACTIONS: Duration = Duration::from_secs(1);
@@ -48,6 +45,25 @@ impl Standing {
     }
 }
 
+/// What came of starting a job.
+#[derive(Debug)]
+enum Launched {
+    /// To be watched.
+    Job(Box<Record>),
+    /// Somebody else starts it, or the task is over.
+    Nothing,
+    /// The task waits on.
+    NotNow,
+}
+
+/// How a task ends whose job is gone and has written no end.
+fn died_as(record: &Record) -> Ending {
+    match record.cancel {
+        Some(_) => Ending::cancelled(),
+        None => Ending::failed(Reason::Lost, "The job ended without a result."),
+    }
+}
+
 /// What it takes to bring tasks to their end. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Attendant {
@@ -57,7 +73,7 @@ pub(super) struct Attendant {
     pub(super) courier: Arc<Courier>,
     cancel_grace: Duration,
     lease: Duration,
-    longest: u32,
+    longest: Duration,
     stop: CancellationToken,
 }
 
@@ -79,7 +95,7 @@ impl Attendant {
             courier,
             cancel_grace,
             lease: config.job.lease,
-            longest: config.task.timeout_minutes_limit,
+            longest: Duration::from_secs(u64::from(config.task.timeout_minutes_limit) * 60),
             stop,
         }
     }
@@ -93,19 +109,61 @@ impl Attendant {
         let Some(mut record) = self.tasks.get(id).await? else {
             return Ok(());
         };
-        if Standing::of(&record) == Standing::Starting {
-            match self.started_elsewhere(&record).await? {
+        loop {
+            if Standing::of(&record) == Standing::Starting {
+                match self.started_elsewhere(&record).await? {
+                    Some(newer) => record = newer,
+                    None => return Ok(()),
+                }
+            }
+            if Standing::of(&record) == Standing::Held {
+                return self.watch(record, overdue).await;
+            }
+            match self.launch(&record).await? {
+                Launched::Job(launched) => return self.watch(*launched, overdue).await,
+                Launched::Nothing => return Ok(()),
+                Launched::NotNow => {}
+            }
+            let again = async {
+                tokio::select! {
+                    () = overdue.cancelled() => {}
+                    () = tokio::time::sleep(TRY_AGAIN) => {}
+                }
+            };
+            if !self.unless_stopped(again).await {
+                return Ok(());
+            }
+            match self.tasks.get(id).await? {
                 Some(newer) => record = newer,
                 None => return Ok(()),
             }
         }
-        if Standing::of(&record) != Standing::Held {
-            match self.launch(&record).await? {
-                Some(launched) => record = launched,
-                None => return Ok(()),
-            }
+    }
+
+    /// Ends the task where it is plain at this moment that nobody works on it any more, or settles it
+    /// where it is over; true where either was done.
+    pub(super) async fn end_where_gone(&self, record: &Record) -> Result<bool, TaskError> {
+        let id = &record.task_id;
+        let died = !record.status.is_terminal()
+            && Standing::of(record) == Standing::Held
+            && !self.is_held(id).await?
+            && self.launcher.is_gone(record).await;
+        if !died && !record.status.is_terminal() {
+            return Ok(false);
         }
-        self.watch(record, overdue).await
+        // A job that ends well has written its end before it is gone.
+        match self.tasks.get(id).await? {
+            Some(newer) if newer.status.is_terminal() => {
+                self.tasks.settle(&newer).await?;
+                self.courier.nudge();
+            }
+            Some(newer) if newer.attempt == record.attempt => {
+                self.launcher.sweep(id).await;
+                self.finish(id, died_as(&newer)).await?;
+            }
+            Some(_) | None => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Ends a task that no job was started for; whatever its record says otherwise stands.
@@ -117,22 +175,34 @@ impl Attendant {
     /// job would take its lease within the lease's length; the record as it is then, none where we are
     /// to stop.
     async fn started_elsewhere(&self, record: &Record) -> Result<Option<Record>, TaskError> {
-        if !self.unless_stopped(tokio::time::sleep(self.lease)).await {
-            return Ok(None);
+        loop {
+            if !self.unless_stopped(tokio::time::sleep(self.lease)).await {
+                return Ok(None);
+            }
+            let Some(mut record) = self.tasks.get(&record.task_id).await? else {
+                return Ok(None);
+            };
+            if Standing::of(&record) != Standing::Starting {
+                return Ok(Some(record));
+            }
+            match self.launcher.find(&record).await {
+                Ok(Some(name)) => return Ok(self.note(record, name).await),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(task = %record.task_id, %error, "a job that may have been started cannot be looked for");
+                    continue;
+                }
+            }
+            if self.is_held(&record.task_id).await? {
+                // The record follows the lease; to be watched until then.
+                record.phase = Phase::Preparing;
+            }
+            return Ok(Some(record));
         }
-        let Some(mut record) = self.tasks.get(&record.task_id).await? else {
-            return Ok(None);
-        };
-        if Standing::of(&record) == Standing::Starting && self.is_held(&record.task_id).await? {
-            // The record follows the lease; to be watched until then.
-            record.phase = Phase::Preparing;
-        }
-        Ok(Some(record))
     }
 
-    /// Starts the job, if the record is still as we know it: of several gateways one does. None where
-    /// there is nothing to watch.
-    async fn launch(&self, known: &Record) -> Result<Option<Record>, TaskError> {
+    /// Starts the job, if the record is still as we know it: of several gateways one does.
+    async fn launch(&self, known: &Record) -> Result<Launched, TaskError> {
         let id = &known.task_id;
         let claimed = self
             .tasks
@@ -151,29 +221,59 @@ impl Attendant {
             if claimed.record.cancel.is_some() && claimed.record.phase == known.phase {
                 self.finish(id, Ending::cancelled()).await?;
             }
-            return Ok(None);
+            return Ok(Launched::Nothing);
         }
-        let name = match self.launcher.start(id).await {
-            Ok(name) => name,
-            Err(error) => {
-                tracing::error!(task = %id, %error, "a job could not be started");
-                let ending = Ending::failed(Reason::Internal, "The job could not be started.");
-                self.finish(id, ending).await?;
-                return Ok(None);
+        match self.launcher.start(&claimed.record).await {
+            Ok(name) => {
+                let noted = self.note(claimed.record, name).await;
+                Ok(noted.map_or(Launched::Nothing, |record| Launched::Job(Box::new(record))))
             }
+            Err(LaunchError::NotNow(detail)) => {
+                tracing::warn!(task = %id, detail, "a job cannot be started for now; its task waits on");
+                self.give_back(&claimed.record).await?;
+                Ok(Launched::NotNow)
+            }
+            Err(LaunchError::Refused { told, detail }) => {
+                tracing::error!(task = %id, detail, "a job could not be started");
+                self.finish(id, Ending::failed(Reason::Internal, told))
+                    .await?;
+                Ok(Launched::Nothing)
+            }
+        }
+    }
+
+    /// The task waits again, unless a job has taken it after all.
+    async fn give_back(&self, claimed: &Record) -> Result<(), TaskError> {
+        let change = |record: &mut Record| {
+            let ours = record.status == Status::Pending
+                && (record.phase, record.attempt) == (Phase::Starting, claimed.attempt);
+            if ours {
+                record.phase = Phase::Queued;
+            }
+            ours
         };
-        let mut record = claimed.record;
+        self.tasks.update(&claimed.task_id, change).await?;
+        Ok(())
+    }
+
+    /// The record with the name of its job, also where that cannot be noted: the job is there all the
+    /// same. None where somebody started another meanwhile, which alone counts.
+    async fn note(&self, mut record: Record, name: String) -> Option<Record> {
+        let (id, attempt) = (record.task_id.clone(), record.attempt);
         record.execution_name = Some(name.clone());
-        let noted = self.tasks.update(id, |record| {
-            record.execution_name = Some(name.clone());
-            true
+        let noted = self.tasks.update(&id, |record| {
+            let counts = record.attempt == attempt;
+            if counts {
+                record.execution_name = Some(name.clone());
+            }
+            counts
         });
         match noted.await {
+            Ok(noted) if noted.record.attempt != attempt => return None,
             Ok(noted) => record.status = noted.record.status,
-            // The job is there all the same, and we know its name.
             Err(error) => tracing::warn!(task = %id, %error, "the job's name cannot be noted"),
         }
-        Ok(Some(record))
+        Some(record)
     }
 
     /// Waits for the job's end, forces it where it is overdue, and sees that the record has an end too.
@@ -193,6 +293,7 @@ impl Attendant {
             let Some(newer) = self.tasks.get(&id).await? else {
                 return Ok(());
             };
+            let is_another = newer.attempt != record.attempt;
             record = newer;
             if record.status.is_terminal() {
                 self.launcher.sweep(&id).await;
@@ -200,7 +301,11 @@ impl Attendant {
                 self.courier.nudge();
                 return Ok(());
             }
-            if !self.is_held(&id).await? {
+            if is_another && Standing::of(&record) != Standing::Held {
+                // Whoever starts it watches it.
+                return Ok(());
+            }
+            if !is_another && !self.is_held(&id).await? {
                 break;
             }
             // Another job than the one we know works on it, or one that we cannot see.
@@ -210,12 +315,11 @@ impl Attendant {
         }
         self.launcher.sweep(&id).await;
         let ending = match record.cancel {
-            Some(_) => Ending::cancelled(),
             None if hung => Ending::failed(
                 Reason::TimedOut,
                 "Process timed out: timeoutMinutes is over, and the job did not end",
             ),
-            None => Ending::failed(Reason::Lost, "The job ended without a result."),
+            _ => died_as(&record),
         };
         self.finish(&id, ending).await?;
         Ok(())
@@ -246,12 +350,7 @@ impl Attendant {
     /// deadlocked one still looks alive. Measured from here, not by the record, so that neither a
     /// changed clock nor a suspended machine ends a job that works.
     async fn hangs(&self, record: &Record) {
-        let minutes = record
-            .effective
-            .get("timeoutMinutes")
-            .and_then(serde_json::Value::as_u64)
-            .unwrap_or_else(|| u64::from(self.longest));
-        let total = Duration::from_secs(minutes.saturating_mul(60));
+        let total = time_of(record, self.longest);
         tokio::time::sleep(total.saturating_add(HANGS_AFTER)).await;
         let acts = match self.tasks.get(&record.task_id).await {
             Ok(Some(record)) => {

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Launcher;
 use super::attend::{Attendant, Standing};
+use super::duty::Duty;
 use super::queue::Queue;
 use crate::config::Config;
 use crate::envelope::Envelope;
@@ -80,13 +81,15 @@ pub enum Cancelled {
 /// Starts queued tasks as places free up, watches their jobs, ends what died.
 #[derive(Debug)]
 pub struct Dispatcher {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    tasks: Tasks,
-    attendant: Attendant,
+pub(super) struct Shared {
+    pub(super) tasks: Tasks,
+    pub(super) attendant: Attendant,
+    /// Whether other gateways start and watch jobs too.
+    is_shared: bool,
     /// Never held over an await.
     queue: Mutex<Queue>,
     /// A task came into the line or a place became free.
@@ -99,7 +102,8 @@ struct Shared {
 
 impl Dispatcher {
     /// Takes up every unfinished task of the bucket: queues what no job holds, watches what one
-    /// does, ends as `lost` what one held and died, settles what was over. `envelope` opens the requests
+    /// does, ends as `lost` what one held and died, settles what was over. Of several gateways one does.
+    /// `envelope` opens the requests
     /// of tasks whose records are damaged, to know to whom they are to be reported.
     pub async fn start(
         config: &Config,
@@ -109,7 +113,9 @@ impl Dispatcher {
         courier: Arc<Courier>,
     ) -> Result<Arc<Self>, TaskError> {
         let stop = CancellationToken::new();
+        let is_shared = launcher.is_shared();
         let shared = Arc::new(Shared {
+            is_shared,
             attendant: Attendant::new(
                 config,
                 tasks.clone(),
@@ -128,13 +134,18 @@ impl Dispatcher {
             stop,
             work: TaskTracker::new(),
         });
-        let unfinished = shared.tasks.unfinished().await?;
-        for record in &unfinished.records {
-            shared.take_up(record);
-        }
-        shared.end_damaged(&unfinished.damaged).await;
+        let duty = if is_shared {
+            Duty::shared(Arc::clone(shared.tasks.bucket()))
+        } else {
+            let unfinished = shared.tasks.unfinished().await?;
+            for record in &unfinished.records {
+                shared.take_up(record);
+            }
+            shared.end_damaged(&unfinished.damaged).await;
+            Duty::Always
+        };
         shared.work.spawn(Arc::clone(&shared).hand_out_places());
-        shared.work.spawn(Arc::clone(&shared).keep_looking());
+        shared.work.spawn(Arc::clone(&shared).keep_looking(duty));
         Ok(Arc::new(Self { shared }))
     }
 
@@ -174,6 +185,11 @@ impl Dispatcher {
     /// Tells of every task that this gateway saw to its end from now on.
     pub fn ended(&self) -> broadcast::Receiver<TaskId> {
         self.shared.ended.subscribe()
+    }
+
+    /// Whether other gateways start and watch jobs of the same tasks.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_shared
     }
 
     /// What is unfinished.
@@ -242,11 +258,17 @@ impl Shared {
 
     /// Finds what nobody attends: tasks of a gateway that is no more, or that a fault of the storage
     /// made us let go.
-    async fn keep_looking(self: Arc<Self>) {
+    async fn keep_looking(self: Arc<Self>, mut duty: Duty) {
+        // A gateway that shares nothing has looked when it started.
+        let mut pause = if self.is_shared { Duration::ZERO } else { LOOK };
         loop {
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
+                () = self.stop.cancelled() => return duty.release().await,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = LOOK;
+            if !duty.is_ours().await {
+                continue;
             }
             match self.tasks.unfinished().await {
                 Ok(unfinished) => {
@@ -260,7 +282,8 @@ impl Shared {
         }
     }
 
-    async fn look_at(self: &Arc<Self>, record: &Record) {
+    /// True where the task was taken up.
+    pub(super) async fn look_at(self: &Arc<Self>, record: &Record) -> bool {
         let (known, waiting) = {
             let queue = self.queue();
             (
@@ -279,13 +302,15 @@ impl Shared {
             }
         }
         let age = Timestamp::now().duration_since(record.created_at);
-        if !known && (Standing::of(record) != Standing::Queued || age > ON_ITS_WAY) {
+        let left = !known && (Standing::of(record) != Standing::Queued || age > ON_ITS_WAY);
+        if left {
             self.take_up(record);
         }
+        left
     }
 
     /// Ends those of the tasks that nobody here attends any more.
-    async fn end_damaged(&self, tasks: &[TaskId]) {
+    pub(super) async fn end_damaged(&self, tasks: &[TaskId]) {
         for id in tasks {
             let known = self.queue().knows(id);
             if known {
@@ -305,7 +330,7 @@ impl Shared {
             self.moved.notify_one();
             return;
         }
-        let Some(overdue) = self.queue().adopt(&id) else {
+        let Some(overdue) = self.queue().adopt(&id, self.is_shared) else {
             return;
         };
         if record.cancel.is_some() {

@@ -89,10 +89,12 @@ impl Children {
 
 #[async_trait]
 impl Launcher for LocalLauncher {
-    async fn start(&self, id: &TaskId) -> Result<String, LaunchError> {
-        let (child, process) = self
-            .spawn(id)
-            .map_err(|error| LaunchError(error.to_string()))?;
+    async fn start(&self, record: &Record) -> Result<String, LaunchError> {
+        let id = &record.task_id;
+        let (child, process) = self.spawn(id).map_err(|error| LaunchError::Refused {
+            told: "The job could not be started.",
+            detail: error.to_string(),
+        })?;
         tracing::info!(task = %id, job = %process, "started a job");
         self.children.add(process);
         let (children, logs, id) = (self.children.clone(), self.logs.clone(), id.clone());
@@ -101,6 +103,13 @@ impl Launcher for LocalLauncher {
             children.remove(&process);
         });
         Ok(process.to_string())
+    }
+
+    async fn is_gone(&self, record: &Record) -> bool {
+        let Some(process) = process_of(record) else {
+            return true;
+        };
+        self.children.reaped(&process).is_none() && !process.is_there()
     }
 
     async fn gone(&self, record: &Record) {

@@ -78,7 +78,8 @@ impl JobProcess {
         }
     }
 
-    fn is_there(&self) -> bool {
+    /// Whether it runs now.
+    pub(super) fn is_there(&self) -> bool {
         stat(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.is_dead)
     }
 }

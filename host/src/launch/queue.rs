@@ -1,6 +1,6 @@
 //! Who waits, who has a job, and how many more may come. Pure bookkeeping: no clock, no storage.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ pub(super) struct Queue {
     waiting: VecDeque<TaskId>,
     /// Each with the token that says its end is overdue.
     running: HashMap<TaskId, CancellationToken>,
+    /// Those of them that take no place here: another gateway started their jobs.
+    elsewhere: HashSet<TaskId>,
     average: Duration,
 }
 
@@ -38,13 +40,14 @@ impl Queue {
             reserved: 0,
             waiting: VecDeque::new(),
             running: HashMap::new(),
+            elsewhere: HashSet::new(),
             average: FIRST_GUESS,
         }
     }
 
     /// Takes one of the places that tasks may wait at or run at.
     pub(super) fn reserve(&mut self) -> Result<(), QueueFull> {
-        let free_to_run = self.max_running.saturating_sub(self.running.len());
+        let free_to_run = self.max_running.saturating_sub(self.places_taken());
         if self.reserved + self.waiting.len() >= self.max_waiting.saturating_add(free_to_run) {
             return Err(QueueFull {
                 retry_after: self.retry_after(),
@@ -68,7 +71,7 @@ impl Queue {
 
     /// The first of the line, if it may run now; it counts as running from here on.
     pub(super) fn next(&mut self) -> Option<(TaskId, CancellationToken)> {
-        if self.running.len() >= self.max_running {
+        if self.places_taken() >= self.max_running {
             return None;
         }
         let id = self.waiting.pop_front()?;
@@ -77,10 +80,18 @@ impl Queue {
         Some((id, overdue))
     }
 
-    /// Counts a task as running that did not come through the line; none where it is known.
-    pub(super) fn adopt(&mut self, id: &TaskId) -> Option<CancellationToken> {
+    fn places_taken(&self) -> usize {
+        self.running.len().saturating_sub(self.elsewhere.len())
+    }
+
+    /// Counts a task as running that did not come through the line; none where it is known. One of
+    /// `elsewhere` takes no place.
+    pub(super) fn adopt(&mut self, id: &TaskId, elsewhere: bool) -> Option<CancellationToken> {
         if self.knows(id) {
             return None;
+        }
+        if elsewhere {
+            self.elsewhere.insert(id.clone());
         }
         let overdue = CancellationToken::new();
         self.running.insert(id.clone(), overdue.clone());
@@ -104,6 +115,7 @@ impl Queue {
     /// A running task is attended no more; `took` where it ran from here to its end.
     pub(super) fn done(&mut self, id: &TaskId, took: Option<Duration>) {
         self.running.remove(id);
+        self.elsewhere.remove(id);
         if let Some(took) = took {
             self.average = self
                 .average
@@ -200,8 +212,18 @@ mod tests {
         queue.push(id("a"));
         queue.next().unwrap();
         queue.push(id("a"));
-        assert!(queue.adopt(&id("a")).is_none());
+        assert!(queue.adopt(&id("a"), false).is_none());
         assert_eq!(queue.tasks(), (vec![id("a")], 0, 1));
+    }
+
+    #[test]
+    fn what_runs_elsewhere_takes_no_place() {
+        let mut queue = Queue::new(1, 0);
+        queue.adopt(&id("theirs"), true).unwrap();
+        submit(&mut queue, "ours").unwrap();
+        assert_eq!(queue.next().unwrap().0, id("ours"));
+        queue.done(&id("theirs"), None);
+        assert!(submit(&mut queue, "more").is_err());
     }
 
     #[test]

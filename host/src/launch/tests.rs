@@ -7,6 +7,8 @@
     clippy::indexing_slicing
 )]
 
+mod damaged;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -58,14 +60,23 @@ impl ScriptedLauncher {
 
 #[async_trait]
 impl Launcher for ScriptedLauncher {
-    async fn start(&self, id: &TaskId) -> Result<String, LaunchError> {
+    async fn start(&self, record: &Record) -> Result<String, LaunchError> {
+        let id = &record.task_id;
         if self.fails {
-            return Err(LaunchError("no more processes".to_owned()));
+            return Err(LaunchError::Refused {
+                told: "The job could not be started.",
+                detail: "no more processes".to_owned(),
+            });
         }
         let name = format!("scripted/{id}");
         self.add(&name);
         self.told.send(Told::Started(id.to_string())).unwrap();
         Ok(name)
+    }
+
+    async fn is_gone(&self, record: &Record) -> bool {
+        let name = record.execution_name.clone().unwrap_or_default();
+        !self.alive.lock().unwrap().contains_key(&name)
     }
 
     async fn gone(&self, record: &Record) {
@@ -554,44 +565,5 @@ async fn a_full_queue_says_when_to_come_back() {
     assert!(dispatcher.reserve().unwrap_err().retry_after.as_secs() > 0);
     drop(places);
     dispatcher.reserve().unwrap();
-    dispatcher.stop().await;
-}
-
-#[tokio::test]
-async fn a_task_whose_record_and_request_are_damaged_ends_once_no_job_holds_it() {
-    let mut world = World::new(&[]);
-    let id = world.store("a", 0).await;
-    let bucket = Arc::clone(world.tasks.bucket());
-    let lease = Lease::take(Arc::clone(&bucket), &id, std::time::Duration::from_secs(60))
-        .await
-        .unwrap();
-    let name = crate::task::names::record(&id);
-    let broken = bytes::Bytes::from_static(b"{\"taskId\":");
-    let always = crate::bucket::When::Always;
-    let buffered = crate::bucket::Durability::Buffered;
-    bucket
-        .put(&name, broken.clone(), always, buffered)
-        .await
-        .unwrap();
-
-    // A job has it; a gateway that comes leaves it alone.
-    world.dispatcher().await.stop().await;
-    assert!(world.tasks.get(&id).await.is_err());
-
-    drop(lease);
-    bucket
-        .delete(&crate::task::names::lease(&id), crate::bucket::When::Always)
-        .await
-        .unwrap();
-    let dispatcher = world.dispatcher().await;
-    let record = world.over(&id).await;
-    assert_eq!(
-        (record.status, record.reason),
-        (Status::Failed, Some(Reason::Internal))
-    );
-    assert_eq!(world.next().await, Told::Swept("a".to_owned()));
-    assert!(world.tasks.payload(&id).await.unwrap().is_none());
-    let kept = crate::task::names::damaged_record(&id);
-    assert_eq!(bucket.get(&kept).await.unwrap().unwrap().data, broken);
     dispatcher.stop().await;
 }

@@ -1,4 +1,5 @@
-//! `tasks/{id}/lease.json`: at most one job works on a task, and a dead one is noticed.
+//! `tasks/{id}/lease.json`: at most one job works on a task, and a dead one is noticed. Likewise
+//! `gateways/duty.json`.
 //!
 //! Does not stop a holder that lost its lease; the holder finds out when it renews. Relies on
 //! `/proc` for the life of processes on this machine, and on the clock for others.
@@ -50,14 +51,29 @@ impl Lease {
         id: &TaskId,
         length: Duration,
     ) -> Result<Option<Self>, TaskError> {
-        let name = names::lease(id);
+        Self::take_named(bucket, names::lease(id), length).await
+    }
+
+    /// The same for the duty that one of several gateways has at a time.
+    pub async fn take_duty(
+        bucket: Arc<dyn Bucket>,
+        length: Duration,
+    ) -> Result<Option<Self>, TaskError> {
+        Self::take_named(bucket, names::duty().to_owned(), length).await
+    }
+
+    async fn take_named(
+        bucket: Arc<dyn Bucket>,
+        name: String,
+        length: Duration,
+    ) -> Result<Option<Self>, TaskError> {
         let when = match bucket.get(&name).await? {
             None => When::Absent,
             Some(object) => match serde_json::from_slice::<Holder>(&object.data) {
                 Ok(holder) if holder.is_alive() => return Ok(None),
                 Ok(_) => When::Matches(object.generation),
                 Err(error) => {
-                    tracing::warn!(task = %id, %error, "a lease cannot be read and is taken over");
+                    tracing::warn!(name, %error, "a lease cannot be read and is taken over");
                     When::Matches(object.generation)
                 }
             },
@@ -102,6 +118,20 @@ impl Lease {
         }
         self.generation = found.generation;
         self.write().await
+    }
+
+    /// How far each renewal from now on reaches.
+    pub fn set_length(&mut self, length: Duration) {
+        self.length = length;
+    }
+
+    /// Gives it up, where it is still ours: the next may take it at once.
+    pub async fn release(self) -> Result<(), TaskError> {
+        let ours = When::Matches(self.generation);
+        match self.bucket.delete(&self.name, ours).await {
+            Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn write(&mut self) -> Result<bool, TaskError> {

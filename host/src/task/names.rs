@@ -58,6 +58,11 @@ pub fn transient(id: &TaskId) -> String {
     format!("tasks/{id}/")
 }
 
+/// `gateways/duty.json`: which of several gateways looks for unfinished tasks.
+pub fn duty() -> &'static str {
+    "gateways/duty.json"
+}
+
 /// `tasks/{id}/payload.enc`
 pub fn payload(id: &TaskId) -> String {
     format!("tasks/{id}/payload.enc")

@@ -363,3 +363,15 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_sequence: Option<u64>,
 }
+
+impl Record {
+    /// Tells the start of its job that it stands at from every other, of this task or of any.
+    pub fn run_id(&self) -> String {
+        format!(
+            "{}.{}.{}",
+            self.task_id,
+            self.created_at.as_nanosecond(),
+            self.attempt
+        )
+    }
+}

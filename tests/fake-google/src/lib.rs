@@ -7,6 +7,7 @@
 mod faults;
 mod kms;
 mod reply;
+mod run;
 mod secrets;
 mod server;
 mod storage;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use faults::Fault;
 pub use kms::VersionState;
+pub use run::{ExecutionState, JobTemplate};
 pub use server::Request;
 use server::Shared;
 
@@ -121,11 +123,32 @@ impl FakeGoogle {
     pub fn object(&self, bucket: &str, name: &str) -> Option<bytes::Bytes> {
         self.shared.objects().content(bucket, name)
     }
+
+    /// Makes the job `projects/P/locations/L/jobs/J`, or changes it for executions to come.
+    pub fn deploy_job(&self, name: &str, template: JobTemplate) {
+        self.shared.runs().deploy(name, template);
+    }
+
+    /// Every execution by its whole name, oldest first.
+    pub fn executions(&self) -> Vec<(String, ExecutionState)> {
+        self.shared.runs().all()
+    }
+
+    /// The processes of executions that run.
+    pub fn execution_pids(&self) -> Vec<u32> {
+        self.shared.runs().pids()
+    }
+
+    /// Deletes an execution, which ends it.
+    pub fn delete_execution(&self, name: &str) {
+        self.shared.runs().delete(name);
+    }
 }
 
 impl Drop for FakeGoogle {
     fn drop(&mut self) {
         self.accepting.abort();
         self.shared.close();
+        self.execution_pids().into_iter().for_each(run::end);
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::faults::{Fault, Faults};
 use crate::reply::{self, Body, Code};
-use crate::{kms, secrets, storage};
+use crate::{kms, run, secrets, storage};
 
 /// Requests that are kept.
 const JOURNAL: usize = 100_000;
@@ -84,6 +84,7 @@ pub(crate) struct Shared {
     objects: Mutex<storage::Objects>,
     keys: Mutex<kms::Keys>,
     secrets: Mutex<secrets::Secrets>,
+    runs: Mutex<run::Runs>,
     closed: watch::Sender<bool>,
 }
 
@@ -101,6 +102,7 @@ impl Shared {
             objects: Mutex::default(),
             keys: Mutex::default(),
             secrets: Mutex::default(),
+            runs: Mutex::default(),
             closed: watch::channel(false).0,
         })
     }
@@ -123,6 +125,10 @@ impl Shared {
 
     pub(crate) fn secrets(&self) -> MutexGuard<'_, secrets::Secrets> {
         lock(&self.secrets)
+    }
+
+    pub(crate) fn runs(&self) -> MutexGuard<'_, run::Runs> {
+        lock(&self.runs)
     }
 
     /// Ends every connection.
@@ -193,6 +199,7 @@ impl Shared {
             Some(("storage", _)) => storage::answer(self, operation, &call),
             Some(("kms", _)) => kms::answer(self, operation, &call),
             Some(("secrets", _)) => secrets::answer(self, &call),
+            Some(("run", _)) => run::answer(self, operation, &call),
             _ => reply::error(Code::NotFound, "No such method."),
         }
     }
@@ -203,6 +210,7 @@ fn operation(call: &Call) -> Option<&'static str> {
     storage::operation(call)
         .or_else(|| kms::operation(call))
         .or_else(|| secrets::operation(call))
+        .or_else(|| run::operation(call))
 }
 
 /// The answer, whose body ends with an error after so many bytes.
