@@ -16,8 +16,9 @@ use async_trait::async_trait;
 
 use crate::task::{Record, TaskId};
 
-pub use dispatcher::{Cancelled, Dispatcher, Place, QueueFull, QueueStatus};
+pub use dispatcher::{Cancelled, Dispatcher, Full, Place, QueueFull, QueueStatus};
 pub use local::LocalLauncher;
+pub use queue::Owner;
 
 /// A job could not be started.
 #[derive(Debug, thiserror::Error)]
