@@ -64,6 +64,18 @@ async fn keys_without_a_name_are_good_as_before() {
 }
 
 #[tokio::test]
+async fn keys_that_are_turned_while_the_gateway_runs_count_at_once() {
+    let access = access(&[("auth.api_keys", "first-key")]);
+    let turned = load(&Sources {
+        flags: [("auth.api_keys".to_owned(), "second-key".to_owned())].into(),
+        ..Sources::default()
+    });
+    access.renew(&turned.unwrap().auth);
+    assert_eq!(who(&access, "first-key").await, None);
+    assert!(who(&access, "second-key").await.is_some());
+}
+
+#[tokio::test]
 async fn without_keys_everybody_is_anonymous_and_only_the_operator_is_somebody() {
     let access = access(&[("auth.admin_sha256", &hash("operators"))]);
     assert!(!access.asks());
