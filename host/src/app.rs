@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::bucket;
-use crate::config::{self, Auth, Config, Mistakes};
+use crate::config::{self, Config, Mistakes};
 use crate::envelope::{self, Envelope, EnvelopeError};
 use crate::http::{ClaudeCli, Presence, StorageProbe, Turns, needs_follower};
 use crate::isolation::{Isolation, IsolationError};
@@ -28,8 +28,8 @@ use crate::webhook::Courier;
 pub struct App {
     /// The settings, with every secret filled in as it was at the start.
     pub config: Arc<Config>,
-    /// Whose keys are good now.
-    pub auth: watch::Receiver<Auth>,
+    /// Who may call, and how much.
+    pub access: Arc<Access>,
     /// Records and events.
     pub tasks: Tasks,
     /// Seals payloads.
@@ -102,6 +102,7 @@ impl App {
         let outbound = Outbound::new(&config)?;
         let envelope = Envelope::new(envelope::keys(&config).await?, &config.envelope);
         let admission = Admission::new(&config);
+        let access = Arc::new(Access::new(&config.auth)?);
 
         let bucket = bucket::open(&config).await.map_err(BuildError::Storage)?;
         let tasks = Tasks::new(Arc::clone(&bucket));
@@ -128,7 +129,7 @@ impl App {
         // A task of several gateways may be followed at another one.
         if !dispatcher.is_shared() {
             for record in dispatcher
-                .status()
+                .status(None)
                 .await?
                 .tasks
                 .iter()
@@ -149,11 +150,11 @@ impl App {
                     config.plugins.inputs_expire,
                 )),
         );
-        let (keys, auth) = watch::channel(config.auth.clone());
         tokio::spawn({
             let (courier, stopping) = (Arc::clone(&courier), stopping.clone());
+            let access = Arc::clone(&access);
             let current = secrets.keep_current(move |config| {
-                keys.send_replace(config.auth.clone());
+                access.renew(&config.auth);
                 courier.sign_with(&config.webhook.secret);
             });
             stopping.run_until_cancelled_owned(current)
@@ -174,7 +175,7 @@ impl App {
             stopping,
             turns: Arc::default(),
             config,
-            auth,
+            access,
             tasks,
             envelope,
             admission,
@@ -217,7 +218,7 @@ fn make_secrets(config: &mut Config) -> Result<(), SecretError> {
         let secret = secret_file::kept(&keys.join("webhook.secret"), made)?;
         config.webhook.secret = vec![secret];
     }
-    if config.auth.admin_key.is_none() {
+    if config.auth.admin_key.is_none() && config.auth.admin_sha256.is_empty() {
         let made = "made an operator's key: `gatehouse plugin` finds it here";
         config.auth.admin_key = Some(secret_file::kept(&keys.join(ADMIN_KEY), made)?);
     }

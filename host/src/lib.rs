@@ -2,6 +2,7 @@
 //! that runs the Claude Code CLI, streams every event back, carries out what was asked for afterwards
 //! and reports. ARCHITECTURE.md tells the life of a task with a file named at each step.
 
+pub mod access;
 pub mod admission;
 pub mod agent;
 pub mod app;

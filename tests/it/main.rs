@@ -2,6 +2,7 @@
 //!
 //! One binary, so that the machine links once. What a test waits for is an event, never a time.
 
+mod access;
 mod actions;
 mod approvals;
 mod attacks;

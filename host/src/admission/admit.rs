@@ -60,6 +60,15 @@ impl fmt::Debug for Draft {
     }
 }
 
+/// Who sends a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The name in the record.
+    pub caller: &'a str,
+    /// Whose the task will be.
+    pub tenant: &'a str,
+}
+
 /// What is sealed for the job.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,6 +82,9 @@ pub struct Payload {
     pub shadow_set: Option<String>,
     /// Who called.
     pub caller: String,
+    /// Whose the task is.
+    #[serde(default)]
+    pub tenant: String,
     /// Which endpoint.
     pub mode: Mode,
     /// Accepted at.
@@ -113,6 +125,7 @@ impl Payload {
             reason: None,
             execution_mode: self.mode,
             caller: self.caller.clone(),
+            tenant: self.tenant.clone(),
             created_at: self.created_at,
             idempotency: None,
             started_at: None,
@@ -211,13 +224,13 @@ impl Admission {
     pub async fn admit(
         &self,
         draft: Draft,
-        caller: &str,
+        sender: Sender<'_>,
         plugins: &Active,
         logs_uri: impl Fn(&str) -> String + Send,
     ) -> Result<Admitted, Refusal> {
         let id = draft.task_id();
         let Pinned { set, shadow } = plugins.pin(&id);
-        self.admit_by(id, draft, caller, &*set, shadow.as_deref(), logs_uri)
+        self.admit_by(id, draft, sender, &*set, shadow.as_deref(), logs_uri)
             .await
     }
 
@@ -225,11 +238,12 @@ impl Admission {
         &self,
         id: TaskId,
         mut draft: Draft,
-        caller: &str,
+        sender: Sender<'_>,
         plugins: &P,
         shadow: Option<&P>,
         logs_uri: impl Fn(&str) -> String + Send,
     ) -> Result<Admitted, Refusal> {
+        let caller = sender.caller;
         let prompts = Prompts::fill(&mut draft.value, &self.prompts).await?;
         draft.request = Request::from_admitted(&draft.value)?;
         let (mut decisions, mut beside) = (Vec::new(), Vec::new());
@@ -265,7 +279,7 @@ impl Admission {
             prompts.version("appendSystemPrompt", &draft.value),
         ];
         let pinned = (plugins.revision(), shadow.map(P::revision));
-        admitted(id, draft, versions, caller, pinned, decisions, logs_uri)
+        admitted(id, draft, versions, sender, pinned, decisions, logs_uri)
     }
 
     /// Asks the validators in order. What each said is in `decisions`, also where one refuses.
@@ -422,7 +436,7 @@ fn admitted(
     id: TaskId,
     draft: Draft,
     [system_prompt_version, append_system_prompt_version]: [Option<String>; 2],
-    caller: &str,
+    sender: Sender<'_>,
     (revision, shadow): (&str, Option<&str>),
     decisions: Vec<Decision>,
     logs_uri: impl Fn(&str) -> String,
@@ -434,7 +448,8 @@ fn admitted(
         request: draft.value,
         plugin_set: revision.to_owned(),
         shadow_set: shadow.map(str::to_owned),
-        caller: caller.to_owned(),
+        caller: sender.caller.to_owned(),
+        tenant: sender.tenant.to_owned(),
         mode: draft.mode,
         created_at,
         approved_tools: draft.approved_tools,

@@ -83,6 +83,11 @@ impl Policies for Scripted {
     }
 }
 
+const ANYBODY: Sender<'_> = Sender {
+    caller: "anonymous",
+    tenant: "",
+};
+
 async fn admit(fields: Value, mode: Mode, plugins: &Scripted) -> Result<Admitted, Refusal> {
     let admission = Admission::new(&load(&Sources::default()).unwrap());
     let mut body = json!({ "prompt": "x", "anthropicApiKey": "s3cr3t" });
@@ -92,7 +97,7 @@ async fn admit(fields: Value, mode: Mode, plugins: &Scripted) -> Result<Admitted
     json_patch::merge(&mut body, &fields);
     let draft = admission.check(body.to_string().as_bytes(), mode)?;
     admission
-        .admit_by(draft.task_id(), draft, "anonymous", plugins, None, |id| {
+        .admit_by(draft.task_id(), draft, ANYBODY, plugins, None, |id| {
             format!("gs://b/sessions/{id}/")
         })
         .await

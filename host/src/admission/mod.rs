@@ -19,7 +19,7 @@ mod request;
 mod schema;
 mod slash_command;
 
-pub use admit::{Admission, Admitted, Draft, Payload};
+pub use admit::{Admission, Admitted, Draft, Payload, Sender};
 pub use json_schema::json_schema;
 pub(crate) use operators_prompts::Places as PlacesOfPrompts;
 pub use refusal::{CODES, Refusal};

@@ -9,6 +9,7 @@ mod config;
 mod doctor;
 mod git_ssh;
 mod guard;
+mod key;
 mod plugin;
 mod run;
 mod run_job;
@@ -67,6 +68,8 @@ enum Command {
     Plugin(plugin::Options),
     /// See and decide the tool calls that wait for a person
     Approval(approval::Options),
+    /// Make keys for callers
+    Key(key::Options),
     /// Run one task; the gateway starts this with TASK_ID set
     RunJob {
         /// The task
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Config { json } => config::run(&sources, json),
         Command::Doctor { json } => with_runtime(doctor::run(&sources, json)),
+        Command::Key(options) => key::run(options),
         Command::Run(options) => with_runtime(run::run(options, &sources.environment)),
         Command::Plugin(options) => with_runtime(plugin::run(options, &sources)),
         Command::Approval(options) => with_runtime(approval::run(options, &sources)),

@@ -27,6 +27,17 @@ pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
         "plugins/manifest.toml".into(),
         Origin::Derived("in the working directory".into()),
     );
+    let (proxies, why) = if cloud_run {
+        ("1", "on Cloud Run")
+    } else {
+        ("0", "not on Cloud Run")
+    };
+    fill(
+        merged,
+        "auth.limits.proxies",
+        proxies.into(),
+        Origin::Derived(why.into()),
+    );
     for key in [
         "envelope.local_key",
         "plugins.manifest",

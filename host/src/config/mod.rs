@@ -5,6 +5,7 @@
 //! anything is started. Nothing else in the crate reads the process's environment, and [`load`] reads
 //! the one it is handed. Holds no state.
 
+mod auth;
 mod derive;
 mod keys;
 mod load;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub(crate) use auth::{caller_name, is_tenant};
 pub use load::{Mistakes, Setting, Sources, load, settings};
 pub(crate) use nearest::nearest;
 pub use provenance::Origin;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{keys, units};
+use super::{auth, keys, units};
 use crate::plugin::PublicKey;
 
 /// `outbound.private_addresses`: which addresses besides public ones callers may make us dial.
@@ -65,6 +65,61 @@ pub struct Auth {
     pub api_keys: Vec<SecretString>,
     #[serde(deserialize_with = "units::optional_secret")]
     pub admin_key: Option<SecretString>,
+    #[serde(deserialize_with = "auth::digests")]
+    pub admin_sha256: Vec<KeyDigest>,
+    #[serde(deserialize_with = "auth::named_keys")]
+    pub keys: BTreeMap<String, NamedKey>,
+    pub oidc: Oidc,
+    pub limits: Limits,
+}
+
+/// SHA-256 of a key.
+pub type KeyDigest = [u8; 32];
+
+/// One of `auth.keys`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedKey {
+    /// Of each key that counts now.
+    pub sha256: Vec<KeyDigest>,
+    /// Empty: the default one.
+    pub tenant: String,
+}
+
+/// `[auth.oidc]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oidc {
+    #[serde(deserialize_with = "units::optional")]
+    pub issuer: Option<String>,
+    #[serde(deserialize_with = "units::words")]
+    pub audience: Vec<String>,
+    #[serde(deserialize_with = "units::optional_url")]
+    pub jwks_url: Option<url::Url>,
+    pub caller_claim: String,
+    #[serde(deserialize_with = "units::optional")]
+    pub tenant_claim: Option<String>,
+    #[serde(deserialize_with = "auth::claims")]
+    pub require: BTreeMap<String, Vec<String>>,
+}
+
+/// `[auth.limits]` of `config.default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub requests_per_minute: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub tasks_per_minute: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub unfinished_per_caller: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub unfinished_per_tenant: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub streams_per_caller: u32,
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub failures_per_minute: u32,
+    #[serde(deserialize_with = "auth::proxies")]
+    pub proxies: usize,
 }
 
 /// `[storage]` of `config.default.toml`.

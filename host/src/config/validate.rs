@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
-use super::{Config, Keys, Launcher};
+use super::{Config, KeyDigest, Keys, Launcher};
 use crate::admission;
 use crate::outbound::is_this_machine;
 
@@ -21,6 +22,8 @@ pub(super) fn mistakes(config: &Config, bad: &BTreeSet<String>) -> Vec<String> {
     google(&mut review);
     secrets(&mut review);
     secrets_elsewhere(&mut review);
+    callers(&mut review);
+    tokens(&mut review);
     requests(&mut review);
     deadlines(&mut review);
     sizes(&mut review);
@@ -176,18 +179,6 @@ fn secrets(review: &mut Review<'_>) {
         config.auth.admin_key.iter().all(sendable),
         sentence,
     );
-    let shared = config.auth.admin_key.as_ref().is_some_and(|admin| {
-        config
-            .auth
-            .api_keys
-            .iter()
-            .any(|key| key.expose_secret() == admin.expose_secret())
-    });
-    review.require(
-        &["auth.admin_key", "auth.api_keys"],
-        !shared,
-        "the operator's key must not be one of the callers'",
-    );
     review.require(
         &["webhook.secret"],
         config
@@ -231,6 +222,73 @@ fn secrets_elsewhere(review: &mut Review<'_>) {
             name.as_ref().err().map_or("", String::as_str),
         );
     }
+}
+
+/// A key tells one caller from every other: it must not stand in two places.
+fn callers(review: &mut Review<'_>) {
+    let auth = &review.config.auth;
+    let hash =
+        |key: &secrecy::SecretString| -> KeyDigest { Sha256::digest(key.expose_secret()).into() };
+    let plain: BTreeSet<_> = auth.api_keys.iter().map(hash).collect();
+    let admin = auth.admin_key.iter().map(hash);
+    let admin: BTreeSet<_> = admin.chain(auth.admin_sha256.iter().copied()).collect();
+    let named: Vec<_> = auth.keys.values().flat_map(|key| &key.sha256).collect();
+    let sentence = "the operator's key must not be one of the callers'";
+    review.require(
+        &["auth.admin_key", "auth.api_keys"],
+        admin.is_disjoint(&plain),
+        sentence,
+    );
+    review.require(
+        &["auth.admin_key", "auth.keys"],
+        !named.iter().any(|digest| admin.contains(*digest)),
+        sentence,
+    );
+    review.require(
+        &["auth.keys", "auth.api_keys"],
+        !named.iter().any(|digest| plain.contains(*digest)),
+        "a key that has a name must not stand among those without one",
+    );
+    let distinct: BTreeSet<_> = named.iter().collect();
+    review.require(
+        &["auth.keys"],
+        distinct.len() == named.len(),
+        "the same hash stands there twice: a key has one name",
+    );
+}
+
+fn tokens(review: &mut Review<'_>) {
+    let oidc = &review.config.auth.oidc;
+    let Some(issuer) = &oidc.issuer else {
+        return;
+    };
+    let safe = |url: &url::Url| {
+        (url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url)))
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+    };
+    let url = url::Url::parse(issuer).ok();
+    review.require(
+        &["auth.oidc.issuer"],
+        url.is_some_and(|url| safe(&url) && url.query().is_none()),
+        "must be https, or http to this machine, without user, query or fragment",
+    );
+    review.require(
+        &["auth.oidc.jwks_url"],
+        oidc.jwks_url.as_ref().is_none_or(safe),
+        "must be https, or http to this machine, without user or fragment: who answers there decides who may call",
+    );
+    review.require(
+        &["auth.oidc.audience"],
+        !oidc.audience.is_empty(),
+        "must be set with an issuer, or tokens that it made for others would be good here",
+    );
+    review.require(
+        &["auth.oidc.caller_claim"],
+        !oidc.caller_claim.trim().is_empty(),
+        "names the claim that tells who calls, such as \"sub\" or \"email\"",
+    );
 }
 
 fn requests(review: &mut Review<'_>) {

@@ -44,7 +44,9 @@ pub(super) const SECRET_KEYS: [&str; 4] = [
 ];
 
 /// Keys whose values are tables with names of the operator's choice.
-pub(super) const TABLES: [&str; 3] = [
+pub(super) const TABLES: [&str; 5] = [
+    "auth.keys",
+    "auth.oidc.require",
     "plugins.registries",
     "plugins.signatures.keys",
     "plugins.signatures.any_of",
@@ -107,6 +109,10 @@ pub fn job_environment(sources: &Sources, config: &Config) -> BTreeMap<String, S
         if let Some(path) = path.and_then(|path| path.to_str()) {
             job.insert(variable_of(key), path.to_owned());
         }
+    }
+    // Who may call is nothing to a job; part of it stands in the environment, which a job is not given.
+    for (key, nothing) in [("keys", "{}"), ("oidc.issuer", "")] {
+        job.insert(variable_of(&format!("auth.{key}")), nothing.to_owned());
     }
     // A job loads by digest what the gateway has verified. It needs no key, and a key that is gone must not
     // end what was admitted before.

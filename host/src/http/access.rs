@@ -1,54 +1,186 @@
-//! Who may call: nobody is asked, or everybody shows one of the API keys. What changes the gateway
-//! itself is for whoever shows the operator's key, which is good for everything else, too.
+//! Who may call: nobody is asked, or everybody shows a key or a token. What changes the gateway itself is for
+//! whoever shows the operator's key, which is good for everything else, too.
+//!
+//! `crate::access` knows who that is and how much each may ask; here is where it stands in a request, and
+//! what is answered.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
-use super::problem::{OPERATORS_ONLY, Problem, UNAUTHORIZED};
+use super::problem::{
+    ISSUER_UNAVAILABLE, OPERATORS_ONLY, Problem, TOO_MANY_FAILURES, TOO_MANY_REQUESTS,
+    TOO_MANY_STREAMS, UNAUTHORIZED, whole_seconds,
+};
+use crate::access::{Caller, OPERATOR, Refused, Standing, StreamPlace};
 use crate::app::App;
 
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Caller {
-    /// In records: `anonymous`, or `key-` and the first eight digits of its key's hash. For people, and
-    /// short: two callers may have one name.
-    pub(super) name: String,
-    /// The whole hash: what is one caller's alone hangs on this. Told to nobody.
-    pub(super) scope: String,
-}
-
-/// Refuses whoever shows no key where one is asked for; names everybody else.
-pub(super) async fn ask_for_key(
+/// Lets in whoever may call and has not asked too much.
+pub(super) async fn ask_who_calls(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let operator = is_operator(&app, request.headers()).then(|| Caller {
-        name: OPERATOR.to_owned(),
-        scope: OPERATOR.to_owned(),
-    });
-    match operator.or_else(|| identify(&app.auth.borrow().api_keys, request.headers())) {
-        Some(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+    let shown = shown_key(request.headers());
+    let proxies = app.access.limits.proxies;
+    let peer = peer(request.extensions(), request.headers(), proxies);
+    let caller = match identify(&app, shown, peer).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    let standing = match count(&app, &caller, request.uri().path()) {
+        Ok(standing) => standing,
+        Err((standing, problem)) => return (headers(standing), problem).into_response(),
+    };
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    if let Some(standing) = standing {
+        response.headers_mut().extend(headers(standing));
+    }
+    response
+}
+
+async fn identify(app: &App, shown: Option<&str>, peer: IpAddr) -> Result<Caller, Problem> {
+    let access = &app.access;
+    // Where nobody is asked, what somebody shows may be for a proxy in front, and is no guess until it is to
+    // be the operator's key.
+    let locked = shown.is_some().then(|| locked(app, peer)).flatten();
+    if let Some(problem) = &locked
+        && access.asks()
+    {
+        return Err(problem.clone());
+    }
+    let operator = shown
+        .filter(|_| locked.is_none())
+        .and_then(|key| access.operator(key));
+    if let Some(operator) = operator {
+        return Ok(operator);
+    }
+    match access.identify(shown).await {
+        Ok(caller) => Ok(caller),
+        Err(Refused::IssuerAway) => {
+            let error =
+                "Tokens cannot be checked now: their issuer does not answer; try again later";
+            Err(Problem::new(ISSUER_UNAVAILABLE, error))
         }
-        None => {
-            let error = "An API key is required, as \"Authorization: Bearer …\" or \"X-Api-Key\"";
-            Problem::new(UNAUTHORIZED, error).into_response()
+        Err(Refused::Unknown) => {
+            if shown.is_some() {
+                access.limits.failures.charge(peer, Instant::now());
+            }
+            let error =
+                "A key or token is required, as \"Authorization: Bearer …\" or \"X-Api-Key\"";
+            Err(Problem::new(UNAUTHORIZED, error))
         }
     }
 }
 
-/// The operator's name in records.
-const OPERATOR: &str = "operator";
+/// That the address has shown too much that was wrong.
+fn locked(app: &App, peer: IpAddr) -> Option<Problem> {
+    let standing = app.access.limits.failures.look(peer, Instant::now())?;
+    let error = "Too many wrong keys or tokens came from this address; try again later";
+    let problem = || Problem::new(TOO_MANY_FAILURES, error).after(standing.wait);
+    (!standing.wait.is_zero()).then(problem)
+}
+
+/// Takes what the request costs; what is scarcer is told.
+fn count(app: &App, caller: &Caller, path: &str) -> Result<Option<Standing>, (Standing, Problem)> {
+    if caller.operator {
+        return Ok(None);
+    }
+    let limits = &app.access.limits;
+    let now = Instant::now();
+    let mut standing = None;
+    let brings_task = path == "/run" || path == "/run-async";
+    for (rates, counts) in [(&limits.requests, true), (&limits.tasks, brings_task)] {
+        let taken = counts.then(|| rates.take(caller.scope.clone(), now));
+        let Some(taken) = taken.flatten() else {
+            continue;
+        };
+        if !taken.wait.is_zero() {
+            let error = format!(
+                "At most {} such requests a minute; try again later",
+                taken.limit
+            );
+            return Err((
+                taken,
+                Problem::new(TOO_MANY_REQUESTS, error).after(taken.wait),
+            ));
+        }
+        standing = Some(taken);
+    }
+    Ok(standing)
+}
+
+/// As draft-ietf-httpapi-ratelimit-headers-03 has them, which clients read; seconds until all is there again.
+fn headers(standing: Standing) -> HeaderMap {
+    let values = [
+        ("ratelimit-limit", u64::from(standing.limit)),
+        ("ratelimit-remaining", u64::from(standing.remaining)),
+        ("ratelimit-reset", whole_seconds(standing.full_in)),
+    ];
+    let header = |(name, value)| (HeaderName::from_static(name), HeaderValue::from(value));
+    values.map(header).into_iter().collect()
+}
+
+/// A place for an event stream.
+pub(super) fn stream(app: &App, caller: &Caller) -> Result<Option<StreamPlace>, Problem> {
+    if caller.operator {
+        return Ok(None);
+    }
+    let place = app.access.limits.stream(&caller.scope);
+    place.map(Some).ok_or_else(|| {
+        let error = "Every event stream that one caller may have open is; close one first";
+        Problem::new(TOO_MANY_STREAMS, error).after(RETRY_STREAM)
+    })
+}
+
+/// Streams end when their readers like.
+const RETRY_STREAM: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Who connects, or of whom the last of so many proxies say so. What a caller writes there itself stands
+/// further to the front.
+fn peer(extensions: &axum::http::Extensions, headers: &HeaderMap, proxies: usize) -> IpAddr {
+    let connected = extensions.get::<Peer>().map(|Peer(address)| *address);
+    let told: Vec<&str> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    let told = proxies
+        .checked_sub(1)
+        .and_then(|nearer| told.iter().rev().nth(nearer)?.trim().parse().ok());
+    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    match told.or(connected).unwrap_or(unknown).to_canonical() {
+        // Who has one address there has all of its network.
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        address => address,
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| Problem::internal("no caller"))
+    }
+}
 
 /// Whoever shows the operator's key; everybody else is refused.
 #[derive(Clone, Copy, Debug)]
@@ -65,53 +197,31 @@ impl FromRequestParts<Arc<App>> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        if is_operator(app, &parts.headers) {
+        if Caller::from_request_parts(parts, app).await?.operator {
             return Ok(Self);
+        }
+        // Where nobody is asked, this is where the operator's key would be guessed.
+        if shown_key(&parts.headers).is_some() && !app.access.asks() {
+            let limits = &app.access.limits;
+            let peer = peer(&parts.extensions, &parts.headers, limits.proxies);
+            if let Some(problem) = locked(app, peer) {
+                return Err(problem);
+            }
+            limits.failures.charge(peer, Instant::now());
         }
         let error = "This is for operators: show auth.admin_key as \"Authorization: Bearer …\"";
         Err(Problem::new(OPERATORS_ONLY, error))
     }
 }
 
-fn is_operator(app: &App, headers: &HeaderMap) -> bool {
-    let auth = app.auth.borrow();
-    let (Some(key), Some(shown)) = (&auth.admin_key, shown_key(headers)) else {
-        return false;
-    };
-    let (key, shown) = (Sha256::digest(key.expose_secret()), Sha256::digest(shown));
-    key.as_slice().ct_eq(shown.as_slice()).into()
-}
-
-/// None where a key is asked for and none that fits was shown.
-fn identify(keys: &[SecretString], headers: &HeaderMap) -> Option<Caller> {
-    if keys.is_empty() {
-        return Some(Caller {
-            name: "anonymous".to_owned(),
-            scope: "anonymous".to_owned(),
-        });
-    }
-    let digest = Sha256::digest(shown_key(headers)?);
-    // Digests of one length are compared, all of them, so that time tells neither length nor place.
-    let fits = keys.iter().fold(Choice::from(0), |fits, key| {
-        fits | Sha256::digest(key.expose_secret())
-            .as_slice()
-            .ct_eq(digest.as_slice())
-    });
-    let scope = hex::encode(digest);
-    let short: String = scope.chars().take(8).collect();
-    bool::from(fits).then(|| Caller {
-        name: format!("key-{short}"),
-        scope,
-    })
-}
-
+/// `X-Api-Key` counts before `Authorization`, which may be for a proxy in front.
 fn shown_key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, key)| key.trim());
-    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+    if let Some(key) = headers.get("x-api-key") {
+        return key.to_str().ok();
+    }
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 #[cfg(test)]
@@ -123,50 +233,54 @@ mod tests {
         clippy::indexing_slicing
     )]
 
-    use axum::http::{HeaderName, HeaderValue};
-
     use super::*;
 
-    fn shown(name: &'static str, value: &'static str) -> Option<Caller> {
-        let keys = ["first-key", "second-key"].map(SecretString::from);
-        let headers = HeaderMap::from_iter([(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )]);
-        identify(&keys, &headers)
-    }
-
-    #[test]
-    fn either_header_and_any_of_the_keys_will_do() {
-        let caller = shown("authorization", "Bearer second-key").unwrap();
-        assert_eq!(
-            shown("authorization", "bearer second-key"),
-            Some(caller.clone())
-        );
-        assert_eq!(shown("x-api-key", "second-key"), Some(caller.clone()));
-        assert_eq!(caller.name.len(), "key-".len() + 8);
-        assert_ne!(shown("x-api-key", "first-key"), Some(caller));
-    }
-
-    #[test]
-    fn anything_else_is_nobody() {
-        for value in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer third-key",
-            "Basic second-key",
-            "second-key",
-            "Bearer second-key2",
-        ] {
-            assert_eq!(shown("authorization", value), None, "{value}");
+    fn headers_of(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.iter().map(header) {
+            headers.append(name, value);
         }
-        assert_eq!(shown("x-api-key", "second"), None);
+        headers
     }
 
     #[test]
-    fn without_keys_everybody_is_anonymous() {
-        let caller = identify(&[], &HeaderMap::new()).unwrap();
-        assert_eq!(caller.name, "anonymous");
+    fn either_header_shows_a_key_and_x_api_key_comes_first() {
+        let shown = |lines| shown_key(&headers_of(lines)).map(str::to_owned);
+        assert_eq!(shown(&[("authorization", "Bearer k")]).unwrap(), "k");
+        assert_eq!(shown(&[("authorization", "bearer  k")]).unwrap(), "k");
+        assert_eq!(shown(&[("x-api-key", "k")]).unwrap(), "k");
+        let both = [("authorization", "Bearer proxy's"), ("x-api-key", "ours")];
+        assert_eq!(shown(&both).unwrap(), "ours");
+        for value in ["", "Bearer", "Basic k", "k"] {
+            assert_eq!(shown_key(&headers_of(&[("authorization", value)])), None);
+        }
+    }
+
+    #[test]
+    fn an_address_is_what_the_nearest_trusted_proxy_saw() {
+        let mut extensions = axum::http::Extensions::new();
+        extensions.insert(Peer("10.0.0.1".parse().unwrap()));
+        let lines = [
+            ("x-forwarded-for", "203.0.113.9, 198.51.100.7"),
+            ("x-forwarded-for", "192.0.2.3"),
+        ];
+        let seen = |proxies| peer(&extensions, &headers_of(&lines), proxies).to_string();
+        assert_eq!(seen(0), "10.0.0.1");
+        assert_eq!(seen(1), "192.0.2.3");
+        assert_eq!(seen(2), "198.51.100.7");
+        assert_eq!(seen(8), "10.0.0.1");
+        let network = |address: &str| {
+            let mut extensions = axum::http::Extensions::new();
+            extensions.insert(Peer(address.parse().unwrap()));
+            peer(&extensions, &HeaderMap::new(), 0).to_string()
+        };
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("::ffff:192.0.2.3"), "192.0.2.3");
     }
 }

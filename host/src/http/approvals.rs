@@ -24,6 +24,7 @@ use super::problem::{
     APPROVAL_DECIDED, APPROVAL_NOT_FOUND, INVALID_DECISION, INVALID_QUERY, Problem, TASK_OVER,
 };
 use super::{body, tasks};
+use crate::access::Caller;
 use crate::app::App;
 use crate::redact::REDACTED;
 use crate::task::{Answered, Approval, ApprovalState, CallId, Decided};
@@ -52,6 +53,7 @@ struct Wanted {
 
 async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Id(id): Id,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
@@ -62,7 +64,7 @@ async fn list(
     if limit == 0 || limit > MAX_PAGE {
         return Err(invalid());
     }
-    let record = tasks::record(&app, &id).await?;
+    let record = tasks::record(&app, &caller, &id).await?;
     if record.status.is_terminal() {
         // The end of the task closes what is open, a moment after it; whoever saw the end sees that too.
         app.tasks.expire_approvals(&id).await?;
@@ -118,6 +120,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error
 async fn decide(
     State(app): State<Arc<App>>,
     operator: Operator,
+    caller: Caller,
     Id(id): Id,
     Call(call): Call,
     headers: HeaderMap,
@@ -127,7 +130,7 @@ async fn decide(
     let largest = app.config.approvals.max_input;
     let bytes = body::read(body, largest.saturating_add(AROUND_INPUT), BODY_TIME).await?;
     let (state, answer) = read(&bytes, largest, operator.name())?;
-    let record = tasks::record(&app, &id).await?;
+    let record = tasks::record(&app, &caller, &id).await?;
     let asked = app.tasks.approval(&id, &call).await?;
     let asked = asked.ok_or_else(unknown)?;
     if record.status.is_terminal() {

@@ -17,6 +17,7 @@ use super::id::{Id, param};
 use super::problem::{ARTIFACT_NOT_FOUND, INVALID_RANGE, Problem};
 use super::range::{Range, wanted};
 use super::tasks;
+use crate::access::Caller;
 use crate::app::App;
 use crate::bucket::BucketError;
 use crate::task::{Record, UploadedFile, names};
@@ -32,8 +33,12 @@ pub(super) fn router() -> Router<Arc<App>> {
 }
 
 /// What lies there, with what the record tells of it: type and checksum once the task is over.
-async fn list(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Value>, Problem> {
-    let record = tasks::record(&app, &id).await?;
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<Value>, Problem> {
+    let record = tasks::record(&app, &caller, &id).await?;
     let told = told(&app, &record);
     let prefix = names::artifacts(&id);
     // No task keeps more.
@@ -56,13 +61,14 @@ async fn list(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Value>, Pr
 
 async fn download(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
     let unknown = || Problem::new(ARTIFACT_NOT_FOUND, "The task kept no file of this name");
     let (mut parts, _) = request.into_parts();
     let path = param(&mut parts, &app, "path").await.ok_or_else(unknown)?;
-    let record = tasks::record(&app, &id).await?;
+    let record = tasks::record(&app, &caller, &id).await?;
     let name = format!("{}{path}", names::artifacts(&id));
     let open = async |from| match app.tasks.bucket().download(&name, from).await {
         // The bucket refuses names that lead elsewhere.

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::id::Id;
 use super::problem::{Problem, TASK_OVER, unknown_task};
+use super::tasks;
+use crate::access::Caller;
 use crate::app::App;
 use crate::launch::Cancelled;
 
@@ -17,8 +19,16 @@ pub(super) fn router() -> Router<Arc<App>> {
 }
 
 /// The words are those that callers know; where the job must end first, the record tells when it has.
-async fn cancel(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Value>, Problem> {
-    match app.dispatcher.cancel(&id, "caller").await? {
+async fn cancel(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<Value>, Problem> {
+    let cancelled = match tasks::find(&app, &caller, &id).await? {
+        Some(_) => app.dispatcher.cancel(&id, "caller").await?,
+        None => Cancelled::Unknown,
+    };
+    match cancelled {
         Cancelled::Requested(_) => Ok(Json(json!({
             "message": "Task cancelled successfully", "taskId": id, "status": "cancelled",
         }))),

@@ -13,6 +13,7 @@ use tokio_util::io::ReaderStream;
 use super::id::Id;
 use super::problem::Problem;
 use super::tasks;
+use crate::access::Caller;
 use crate::app::App;
 use crate::task::names;
 
@@ -20,8 +21,12 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/tasks/{id}/decisions", get(decisions))
 }
 
-async fn decisions(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Problem> {
-    tasks::record(&app, &id).await?;
+async fn decisions(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Response, Problem> {
+    tasks::record(&app, &caller, &id).await?;
     // A running task's file grows, so its length is not told.
     let body = match app
         .tasks

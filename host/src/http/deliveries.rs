@@ -1,7 +1,7 @@
 //! `GET /tasks/{id}/deliveries`, `POST …/replay`: how a task's report reached its receiver, and once
 //! more.
 //!
-//! Keys are no tenants here: whoever may see and cancel a task may have its report sent again.
+//! Whoever may see and cancel a task may have its report sent again.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::id::Id;
 use super::problem::{DELIVERY_NOT_FOUND, DELIVERY_UNDER_WAY, Problem};
 use super::tasks;
+use crate::access::Caller;
 use crate::app::App;
 use crate::task::{Record, javascript};
 use crate::webhook::{self, Attempt, Entry, Replayed};
@@ -26,8 +27,12 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/tasks/{id}/deliveries/replay", post(replay))
 }
 
-async fn list(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Value>, Problem> {
-    let record = tasks::record(&app, &id).await?;
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<Value>, Problem> {
+    let record = tasks::record(&app, &caller, &id).await?;
     expect_callback(&record)?;
     Ok(Json(match kept(&app, &record).await? {
         Some(entry) => view(&app, &entry),
@@ -35,8 +40,12 @@ async fn list(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Value>, Pr
     }))
 }
 
-async fn replay(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Problem> {
-    let record = tasks::record(&app, &id).await?;
+async fn replay(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Response, Problem> {
+    let record = tasks::record(&app, &caller, &id).await?;
     expect_callback(&record)?;
     match webhook::replay(app.tasks.bucket().as_ref(), &id).await? {
         Replayed::Begun(entry) => {

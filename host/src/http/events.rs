@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::id::Id;
 use super::problem::{INVALID_QUERY, Problem};
 use super::submit::needs_follower;
-use super::{stream, tasks};
+use super::{access, stream, tasks};
+use crate::access::Caller;
 use crate::app::App;
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -27,18 +28,20 @@ struct Params {
 
 async fn events(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Id(id): Id,
     headers: HeaderMap,
     params: Result<Query<Params>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let after = params.ok().and_then(|Query(params)| params.after);
     let after = position(&headers, after.as_deref())?;
-    let record = tasks::record(&app, &id).await?;
+    let record = tasks::record(&app, &caller, &id).await?;
     if wants_lines(&headers) {
         return Ok(stream::lines(&app, &record, after));
     }
+    let place = access::stream(&app, &caller)?;
     let follower = needs_follower(&record).then(|| app.presence.follow(&id));
-    Ok(stream::events(&app, &record, after, follower))
+    Ok(stream::events(&app, &record, after, follower, place))
 }
 
 /// The number of the last event that the reader has. A browser that comes back repeats the address and

@@ -14,6 +14,7 @@ use super::access::Operator;
 use super::id::Id;
 use super::problem::{INPUTS_NOT_KEPT, Problem};
 use super::tasks;
+use crate::access::Caller;
 use crate::app::App;
 use crate::plugin::inputs_name;
 
@@ -24,9 +25,10 @@ pub(super) fn router() -> Router<Arc<App>> {
 async fn inputs(
     State(app): State<Arc<App>>,
     _operator: Operator,
+    caller: Caller,
     Id(id): Id,
 ) -> Result<Response, Problem> {
-    let record = tasks::record(&app, &id).await?;
+    let record = tasks::record(&app, &caller, &id).await?;
     let name = inputs_name(&id, record.created_at);
     let Some((_, reader)) = app.tasks.bucket().download(&name, 0).await? else {
         let error = "What plugins decided on was not kept for this task, or is kept no more: \

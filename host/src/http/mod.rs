@@ -70,7 +70,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(problem::not_found)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),
-            access::ask_for_key,
+            access::ask_who_calls,
         ))
         // What stands below is open to everybody: whoever watches over a gateway has no key.
         .merge(health::router())

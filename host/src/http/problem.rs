@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use crate::admission::Refusal;
 use crate::bucket::BucketError;
 use crate::envelope::EnvelopeError;
-use crate::launch::QueueFull;
+use crate::launch::{Full, QueueFull};
 use crate::task::TaskError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,6 +44,11 @@ codes! {
     NOT_FOUND = NOT_FOUND "not-found",
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed",
     UNAUTHORIZED = UNAUTHORIZED "unauthorized",
+    ISSUER_UNAVAILABLE = SERVICE_UNAVAILABLE "issuer-unavailable",
+    TOO_MANY_FAILURES = TOO_MANY_REQUESTS "too-many-failures",
+    TOO_MANY_REQUESTS = TOO_MANY_REQUESTS "too-many-requests",
+    TOO_MANY_STREAMS = TOO_MANY_REQUESTS "too-many-streams",
+    TOO_MANY_TASKS = TOO_MANY_REQUESTS "too-many-tasks",
     OPERATORS_ONLY = FORBIDDEN "operators-only",
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type",
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE "body-too-large",
@@ -221,7 +226,7 @@ fn answer(problem: Problem, from: Response, id: &str) -> Response {
 }
 
 /// Rounded up: whoever comes back then does not come too early.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
@@ -259,10 +264,20 @@ impl From<Refusal> for Problem {
 
 impl From<QueueFull> for Problem {
     fn from(full: QueueFull) -> Self {
-        let problem = Self::new(
-            QUEUE_FULL,
-            "Every place in the queue is taken; try again later",
-        );
+        let problem = match full.of {
+            Full::Queue => Self::new(
+                QUEUE_FULL,
+                "Every place in the queue is taken; try again later",
+            ),
+            Full::Caller => Self::new(
+                TOO_MANY_TASKS,
+                "You have as many unfinished tasks as one caller may; wait for the end of one",
+            ),
+            Full::Tenant => Self::new(
+                TOO_MANY_TASKS,
+                "Your tenant has as many unfinished tasks as it may; wait for the end of one",
+            ),
+        };
         Self {
             retry_after: Some(full.retry_after),
             ..problem

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::problem::Problem;
 use super::stream::X_TASK_ID;
 use super::{status, submit};
+use crate::access::Caller;
 use crate::app::App;
 use crate::task::{Mode, Record, javascript};
 
@@ -19,8 +20,12 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/run-async", post(run_async))
 }
 
-async fn run_async(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let accepted = submit::accept(&app, request, Mode::Async).await?;
+async fn run_async(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let accepted = submit::accept(&app, caller, request, Mode::Async).await?;
     let id = &accepted.record.task_id;
     let headers = [
         (header::LOCATION, format!("/tasks/{id}")),

@@ -1,4 +1,4 @@
-//! `GET /tasks/status`: what this gateway has to do.
+//! `GET /tasks/status`: what this gateway has to do for the caller's tenant.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
+use crate::access::Caller;
 use crate::app::App;
 use crate::task::{Record, javascript};
 
@@ -15,8 +16,8 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/tasks/status", get(status))
 }
 
-async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    let status = app.dispatcher.status().await?;
+async fn status(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
+    let status = app.dispatcher.status(caller.only_tenant()).await?;
     let tasks: Vec<Value> = status.tasks.iter().map(view).collect();
     Ok(Json(json!({
         "active": tasks.len(),

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::presence;
 use super::sse;
+use crate::access::StreamPlace;
 use crate::app::App;
 use crate::task::{Follower, Record, Status, Step, TaskError, javascript, report};
 
@@ -34,6 +35,7 @@ pub(super) fn events(
     record: &Record,
     after: u64,
     presence: Option<presence::Follower>,
+    place: Option<StreamPlace>,
 ) -> Response {
     let events = Events {
         log: app.tasks.follow(&record.task_id, after),
@@ -42,6 +44,7 @@ pub(super) fn events(
         heartbeat: app.config.server.heartbeat,
         stopping: app.stopping.clone(),
         _presence: presence,
+        _place: place,
     };
     let frames = stream::unfold(events, |mut events| async move {
         let frame = events.next().await?;
@@ -87,6 +90,7 @@ struct Events {
     heartbeat: Duration,
     stopping: CancellationToken,
     _presence: Option<presence::Follower>,
+    _place: Option<StreamPlace>,
 }
 
 impl Events {

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use super::access::Caller;
 use super::idempotency::Key;
 use super::presence::Follower;
 use super::problem::{
@@ -17,10 +16,13 @@ use super::problem::{
     SHUTTING_DOWN, STORAGE_UNAVAILABLE,
 };
 use super::{body, run_async};
+use crate::access::Caller;
+use crate::admission::Sender;
 use crate::app::App;
 use crate::bucket::Generation;
 use crate::envelope::Purpose;
 use crate::git::RepositoryUrl;
+use crate::launch::Owner;
 use crate::plugin::Journal;
 use crate::task::{Claim, Mode, Record, TaskError, TaskId, names};
 
@@ -49,6 +51,7 @@ struct Submitted {
 /// and has no place in the line.
 pub(super) async fn accept(
     app: &Arc<App>,
+    caller: Caller,
     request: Request,
     mode: Mode,
 ) -> Result<Accepted, Problem> {
@@ -66,11 +69,6 @@ pub(super) async fn accept(
         app.config.server.body_timeout,
     )
     .await?;
-    let caller = parts
-        .extensions
-        .get::<Caller>()
-        .cloned()
-        .ok_or_else(|| Problem::internal("no caller"))?;
     let key = Key::of(&parts.headers, &caller.scope, mode, &body)?;
     let submitted = Submitted {
         app: Arc::clone(app),
@@ -135,7 +133,11 @@ impl Submitted {
     /// Makes the task. None where somebody else was faster under the same key.
     async fn make(&self, repeated: Option<Repeated<'_>>) -> Result<Option<Accepted>, Problem> {
         let app = &self.app;
-        let place = app.dispatcher.reserve()?;
+        let owner = Owner {
+            caller: self.caller.name.clone(),
+            tenant: self.caller.tenant.clone(),
+        };
+        let place = app.dispatcher.reserve(owner, self.caller.operator)?;
         let active = app.plugins.active().ok_or_else(|| {
             let problem = Problem::new(
                 PLUGINS_NOT_READY,
@@ -166,9 +168,13 @@ impl Submitted {
         if let Some(claim) = announced {
             draft.request.task_id = Some(claim.task_id.clone());
         }
+        let sender = Sender {
+            caller: &self.caller.name,
+            tenant: &self.caller.tenant,
+        };
         let admitted = app
             .admission
-            .admit(draft, &self.caller.name, &active, |id| logs_uri(app, id))
+            .admit(draft, sender, &active, |id| logs_uri(app, id))
             .await?;
         let mut record = admitted.record;
         if let Some(claim) = announced {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::problem::{INVALID_QUERY, Problem};
+use crate::access::Caller;
 use crate::task::ListQuery;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -15,8 +16,9 @@ const MAX_LABELS: usize = 32;
 
 const PARAMETERS: &str = "status, reason, phase, mode, caller, label, since, until, limit, cursor";
 
-/// Reads the query; every value must be one that can be meant, and only `label` may come twice.
-pub(super) fn read(query: &str) -> Result<ListQuery, Problem> {
+/// Reads the query; every value must be one that can be meant, and only `label` may come twice. `tenant` is
+/// for the operator, who sees all of them.
+pub(super) fn read(query: &str, asker: &Caller) -> Result<ListQuery, Problem> {
     let mut list = ListQuery {
         limit: DEFAULT_LIMIT,
         ..ListQuery::default()
@@ -49,6 +51,8 @@ pub(super) fn read(query: &str) -> Result<ListQuery, Problem> {
             "mode" => filter.mode = Some(word(&value, "mode must be sync or async")?),
             "caller" if !value.is_empty() => filter.caller = Some(value.into_owned()),
             "caller" => return Err(refused("caller must be a name as records show it")),
+            // Empty is the default one.
+            "tenant" if asker.operator => filter.tenant = Some(value.into_owned()),
             "label" => {
                 let label = value.split_once(':').filter(|(name, _)| !name.is_empty());
                 let (name, value) = label.ok_or_else(|| refused("label must be name:value"))?;
@@ -69,7 +73,10 @@ pub(super) fn read(query: &str) -> Result<ListQuery, Problem> {
             "cursor" if value.is_empty() => {}
             "cursor" if ListQuery::takes_cursor(&value) => list.cursor = Some(value.into_owned()),
             "cursor" => return Err(refused("cursor must be the next of the page before")),
-            _ => return Err(refused(format!("the parameters are {PARAMETERS}"))),
+            _ => {
+                let tenant = if asker.operator { ", tenant" } else { "" };
+                return Err(refused(format!("the parameters are {PARAMETERS}{tenant}")));
+            }
         }
         seen.push(name);
     }
@@ -104,6 +111,26 @@ mod tests {
 
     use super::*;
     use crate::task::{Mode, Phase, Reason, Status};
+
+    fn caller(operator: bool) -> Caller {
+        Caller {
+            name: String::new(),
+            tenant: String::new(),
+            scope: String::new(),
+            operator,
+        }
+    }
+
+    fn read(query: &str) -> Result<ListQuery, Problem> {
+        super::read(query, &caller(false))
+    }
+
+    #[test]
+    fn only_the_operator_names_a_tenant() {
+        let list = super::read("tenant=team-a", &caller(true)).unwrap();
+        assert_eq!(list.filter.tenant.as_deref(), Some("team-a"));
+        assert!(read("tenant=team-a").is_err());
+    }
 
     #[test]
     fn every_parameter_is_read() {

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use super::id::Id;
 use super::problem::{Problem, unknown_task};
 use super::task_query;
+use crate::access::Caller;
 use crate::app::App;
-use crate::task::{Record, TaskId, report};
+use crate::task::{Record, TaskError, TaskId, report};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -21,9 +22,13 @@ pub(super) fn router() -> Router<Arc<App>> {
 
 async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
-    let query = task_query::read(query.as_deref().unwrap_or_default())?;
+    let mut query = task_query::read(query.as_deref().unwrap_or_default(), &caller)?;
+    if let Some(tenant) = caller.only_tenant() {
+        query.filter.tenant = Some(tenant.to_owned());
+    }
     let page = app.tasks.list(&query).await?;
     let tasks = page.tasks.iter().map(view).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(match page.next {
@@ -32,8 +37,12 @@ async fn list(
     }))
 }
 
-async fn one(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Map<String, Value>>, Problem> {
-    let record = record(&app, &id).await?;
+async fn one(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<Map<String, Value>>, Problem> {
+    let record = record(&app, &caller, &id).await?;
     let mut fields = view(&record)?;
     if record.status.is_terminal() {
         for (name, value) in report(&record) {
@@ -44,11 +53,22 @@ async fn one(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Map<String,
 }
 
 /// The record, or the answer that there is none.
-pub(super) async fn record(app: &App, id: &TaskId) -> Result<Record, Problem> {
-    app.tasks
-        .get(id)
-        .await?
-        .ok_or_else(|| unknown_task(id.as_str()))
+pub(super) async fn record(app: &App, caller: &Caller, id: &TaskId) -> Result<Record, Problem> {
+    let found = find(app, caller, id).await?;
+    found.ok_or_else(|| unknown_task(id.as_str()))
+}
+
+/// The record, where the caller may know of it. Every way to a task of the API leads through here.
+pub(super) async fn find(
+    app: &App,
+    caller: &Caller,
+    id: &TaskId,
+) -> Result<Option<Record>, Problem> {
+    match app.tasks.get(id).await {
+        Ok(record) => Ok(record.filter(|record| caller.sees(&record.tenant))),
+        Err(TaskError::Damaged { .. }) if !app.access.sees_what_is_nobodys(caller) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The record without what the callback URL may hold of secrets.

@@ -52,6 +52,7 @@ fn nothing_known() -> Payload {
         request: Map::new(),
         plugin_set: String::new(),
         caller: "unknown".to_owned(),
+        tenant: String::new(),
         mode: Mode::Async,
         created_at: Timestamp::now(),
         approved_tools: Vec::new(),

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::Launcher;
 use super::attend::{Attendant, Standing};
 use super::duty::Duty;
-use super::queue::Queue;
+use super::queue::{Owner, Queue, Shares};
 use crate::config::Config;
 use crate::envelope::Envelope;
 use crate::task::{Record, TaskError, TaskId, Tasks};
@@ -37,19 +37,33 @@ const READS: usize = 16;
 #[derive(Debug)]
 pub struct Place {
     shared: Arc<Shared>,
+    owner: Owner,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.queue().release();
+        self.shared.queue().release(&self.owner);
     }
 }
 
-/// Every place is taken.
+/// Every place is taken, or every one that somebody may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFull {
+    /// Whose places are taken.
+    pub of: Full,
     /// When one may be free, from how long recent tasks took.
     pub retry_after: Duration,
+}
+
+/// Of which there are no more places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All there are.
+    Queue,
+    /// `auth.limits.unfinished_per_caller`
+    Caller,
+    /// `auth.limits.unfinished_per_tenant`
+    Tenant,
 }
 
 /// For `/tasks/status`.
@@ -128,6 +142,7 @@ impl Dispatcher {
             queue: Mutex::new(Queue::new(
                 config.queue.max_concurrent,
                 config.queue.max_waiting,
+                Shares::by(&config.auth.limits),
             )),
             moved: Notify::new(),
             ended: broadcast::channel(ENDED).0,
@@ -149,18 +164,20 @@ impl Dispatcher {
         Ok(Arc::new(Self { shared }))
     }
 
-    /// Takes a place for a task that is about to be stored.
-    pub fn reserve(&self) -> Result<Place, QueueFull> {
-        self.shared.queue().reserve()?;
+    /// Takes a place for a task that is about to be stored. `unshared` is for whoever has no limit but the
+    /// places.
+    pub fn reserve(&self, owner: Owner, unshared: bool) -> Result<Place, QueueFull> {
+        self.shared.queue().reserve(&owner, unshared)?;
         Ok(Place {
             shared: Arc::clone(&self.shared),
+            owner,
         })
     }
 
     /// Queues a stored task.
     pub fn submit(&self, place: Place, id: TaskId) {
         // In the line before the place is given back: in between the task counts twice, never not at all.
-        self.shared.queue().push(id);
+        self.shared.queue().push(id, place.owner.clone());
         drop(place);
         self.shared.moved.notify_one();
     }
@@ -173,7 +190,7 @@ impl Dispatcher {
     /// How many tasks wait and run, without their records.
     pub fn load(&self) -> QueueStatus {
         let queue = self.shared.queue();
-        let (_, waiting, running) = queue.tasks();
+        let (_, waiting, running) = queue.tasks(None);
         QueueStatus {
             tasks: Vec::new(),
             waiting,
@@ -192,11 +209,11 @@ impl Dispatcher {
         self.shared.is_shared
     }
 
-    /// What is unfinished.
-    pub async fn status(&self) -> Result<QueueStatus, TaskError> {
+    /// What is unfinished, of all or of one tenant.
+    pub async fn status(&self, tenant: Option<&str>) -> Result<QueueStatus, TaskError> {
         let (ids, waiting, running, max) = {
             let queue = self.shared.queue();
-            let (ids, waiting, running) = queue.tasks();
+            let (ids, waiting, running) = queue.tasks(tenant);
             (ids, waiting, running, queue.max_running())
         };
         let mut reads = futures::stream::iter(ids)
@@ -326,11 +343,12 @@ impl Shared {
     fn take_up(self: &Arc<Self>, record: &Record) {
         let id = record.task_id.clone();
         if Standing::of(record) == Standing::Queued {
-            self.queue().push(id);
+            self.queue().push(id, Owner::of(record));
             self.moved.notify_one();
             return;
         }
-        let Some(overdue) = self.queue().adopt(&id, self.is_shared) else {
+        let owner = Owner::of(record);
+        let Some(overdue) = self.queue().adopt(&id, owner, self.is_shared) else {
             return;
         };
         if record.cancel.is_some() {

@@ -24,8 +24,9 @@ use crate::task::{Record, TaskId};
 
 #[cfg(feature = "gcp")]
 pub use cloud_run::CloudRunLauncher;
-pub use dispatcher::{Cancelled, Dispatcher, Place, QueueFull, QueueStatus};
+pub use dispatcher::{Cancelled, Dispatcher, Full, Place, QueueFull, QueueStatus};
 pub use local::LocalLauncher;
+pub use queue::Owner;
 pub use reconcile::Reconciled;
 
 /// A job could not be started.

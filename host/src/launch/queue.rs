@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::QueueFull;
-use crate::task::TaskId;
+use super::dispatcher::Full;
+use crate::config;
+use crate::task::{Record, TaskId};
 
 /// A guess of how long a task takes, until one has ended.
 const FIRST_GUESS: Duration = Duration::from_secs(60);
@@ -17,12 +19,50 @@ const NEWEST: f64 = 0.2;
 /// Nobody is asked to come back sooner or later than this.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
+/// Whose a task is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// As in the record.
+    pub caller: String,
+    /// As in the record.
+    pub tenant: String,
+}
+
+impl Owner {
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            caller: record.caller.clone(),
+            tenant: record.tenant.clone(),
+        }
+    }
+}
+
+/// How many unfinished tasks one may have; none: as many as there are places.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shares {
+    per_caller: Option<usize>,
+    per_tenant: Option<usize>,
+}
+
+impl Shares {
+    pub(super) fn by(limits: &config::Limits) -> Self {
+        let share = |number: u32| usize::try_from(number).ok().filter(|number| *number > 0);
+        Self {
+            per_caller: share(limits.unfinished_per_caller),
+            per_tenant: share(limits.unfinished_per_tenant),
+        }
+    }
+}
+
 /// Tasks of this gateway that are not over.
 #[derive(Debug)]
 pub(super) struct Queue {
     max_running: usize,
     max_waiting: usize,
-    reserved: usize,
+    shares: Shares,
+    reserved: Vec<Owner>,
+    /// Of every task that waits or runs.
+    owners: HashMap<TaskId, Owner>,
     waiting: VecDeque<TaskId>,
     /// Each with the token that says its end is overdue.
     running: HashMap<TaskId, CancellationToken>,
@@ -32,12 +72,14 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(max_running: u32, max_waiting: u32) -> Self {
+    pub(super) fn new(max_running: u32, max_waiting: u32, shares: Shares) -> Self {
         let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
         Self {
             max_running: size(max_running),
             max_waiting: size(max_waiting),
-            reserved: 0,
+            shares,
+            reserved: Vec::new(),
+            owners: HashMap::new(),
             waiting: VecDeque::new(),
             running: HashMap::new(),
             elsewhere: HashSet::new(),
@@ -45,26 +87,47 @@ impl Queue {
         }
     }
 
-    /// Takes one of the places that tasks may wait at or run at.
-    pub(super) fn reserve(&mut self) -> Result<(), QueueFull> {
+    /// Takes one of the places that tasks may wait at or run at. `unshared` is for whoever has no limit but
+    /// the places.
+    pub(super) fn reserve(&mut self, owner: &Owner, unshared: bool) -> Result<(), QueueFull> {
+        let full = |of| QueueFull {
+            of,
+            retry_after: self.retry_after(),
+        };
         let free_to_run = self.max_running.saturating_sub(self.places_taken());
-        if self.reserved + self.waiting.len() >= self.max_waiting.saturating_add(free_to_run) {
-            return Err(QueueFull {
-                retry_after: self.retry_after(),
-            });
+        let taken = self.reserved.len() + self.waiting.len();
+        if taken >= self.max_waiting.saturating_add(free_to_run) {
+            return Err(full(Full::Queue));
         }
-        self.reserved += 1;
+        let reached = |share: Option<usize>, is_theirs: &dyn Fn(&Owner) -> bool| {
+            let all = self.owners.values().chain(&self.reserved);
+            share.is_some_and(|most| all.filter(|owner| is_theirs(owner)).count() >= most)
+        };
+        if !unshared && reached(self.shares.per_caller, &|other| other == owner) {
+            return Err(full(Full::Caller));
+        }
+        if !unshared
+            && reached(self.shares.per_tenant, &|other| {
+                other.tenant == owner.tenant
+            })
+        {
+            return Err(full(Full::Tenant));
+        }
+        self.reserved.push(owner.clone());
         Ok(())
     }
 
     /// Gives a reserved place back.
-    pub(super) fn release(&mut self) {
-        self.reserved = self.reserved.saturating_sub(1);
+    pub(super) fn release(&mut self, owner: &Owner) {
+        if let Some(place) = self.reserved.iter().position(|reserved| reserved == owner) {
+            self.reserved.swap_remove(place);
+        }
     }
 
     /// Last in the line, unless the task is known already.
-    pub(super) fn push(&mut self, id: TaskId) {
+    pub(super) fn push(&mut self, id: TaskId, owner: Owner) {
         if !self.knows(&id) {
+            self.owners.insert(id.clone(), owner);
             self.waiting.push_back(id);
         }
     }
@@ -86,13 +149,19 @@ impl Queue {
 
     /// Counts a task as running that did not come through the line; none where it is known. One of
     /// `elsewhere` takes no place.
-    pub(super) fn adopt(&mut self, id: &TaskId, elsewhere: bool) -> Option<CancellationToken> {
+    pub(super) fn adopt(
+        &mut self,
+        id: &TaskId,
+        owner: Owner,
+        elsewhere: bool,
+    ) -> Option<CancellationToken> {
         if self.knows(id) {
             return None;
         }
         if elsewhere {
             self.elsewhere.insert(id.clone());
         }
+        self.owners.insert(id.clone(), owner);
         let overdue = CancellationToken::new();
         self.running.insert(id.clone(), overdue.clone());
         Some(overdue)
@@ -102,7 +171,11 @@ impl Queue {
     pub(super) fn withdraw(&mut self, id: &TaskId) -> bool {
         let before = self.waiting.len();
         self.waiting.retain(|waiting| waiting != id);
-        self.waiting.len() < before
+        let withdrawn = self.waiting.len() < before;
+        if withdrawn {
+            self.owners.remove(id);
+        }
+        withdrawn
     }
 
     /// Tells whoever attends a running task that its end was asked for.
@@ -116,6 +189,7 @@ impl Queue {
     pub(super) fn done(&mut self, id: &TaskId, took: Option<Duration>) {
         self.running.remove(id);
         self.elsewhere.remove(id);
+        self.owners.remove(id);
         if let Some(took) = took {
             self.average = self
                 .average
@@ -132,10 +206,18 @@ impl Queue {
         self.waiting.contains(id)
     }
 
-    /// All tasks, and how many of them wait and run.
-    pub(super) fn tasks(&self) -> (Vec<TaskId>, usize, usize) {
-        let ids = self.running.keys().chain(&self.waiting).cloned().collect();
-        (ids, self.waiting.len(), self.running.len())
+    /// All tasks, or those of one tenant, and how many of them wait and run.
+    pub(super) fn tasks(&self, tenant: Option<&str>) -> (Vec<TaskId>, usize, usize) {
+        let theirs = |id: &&TaskId| {
+            let owner = self.owners.get(*id);
+            tenant.is_none_or(|tenant| owner.is_some_and(|owner| owner.tenant == tenant))
+        };
+        let running = self.running.keys().filter(theirs).cloned();
+        let mut ids: Vec<TaskId> = running.collect();
+        let running = ids.len();
+        ids.extend(self.waiting.iter().filter(theirs).cloned());
+        let waiting = ids.len() - running;
+        (ids, waiting, running)
     }
 
     pub(super) fn max_running(&self) -> usize {
@@ -164,16 +246,23 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn of(tenant: &str) -> Owner {
+        Owner {
+            caller: format!("key-{tenant}"),
+            tenant: tenant.to_owned(),
+        }
+    }
+
     fn submit(queue: &mut Queue, text: &str) -> Result<(), QueueFull> {
-        queue.reserve()?;
-        queue.release();
-        queue.push(id(text));
+        queue.reserve(&of(""), false)?;
+        queue.release(&of(""));
+        queue.push(id(text), of(""));
         Ok(())
     }
 
     #[test]
     fn tasks_run_in_the_order_in_which_they_came_as_places_free_up() {
-        let mut queue = Queue::new(1, 10);
+        let mut queue = Queue::new(1, 10, Shares::default());
         for text in ["a", "b", "c"] {
             submit(&mut queue, text).unwrap();
         }
@@ -185,7 +274,7 @@ mod tests {
 
     #[test]
     fn beyond_the_places_to_run_and_to_wait_nobody_is_taken() {
-        let mut queue = Queue::new(2, 1);
+        let mut queue = Queue::new(2, 1, Shares::default());
         for text in ["a", "b", "c"] {
             submit(&mut queue, text).unwrap();
         }
@@ -198,28 +287,28 @@ mod tests {
 
     #[test]
     fn a_reserved_place_is_taken_until_it_is_given_back() {
-        let mut queue = Queue::new(1, 0);
-        queue.reserve().unwrap();
-        assert!(queue.reserve().is_err());
-        queue.release();
-        queue.reserve().unwrap();
+        let mut queue = Queue::new(1, 0, Shares::default());
+        queue.reserve(&of(""), false).unwrap();
+        assert!(queue.reserve(&of(""), false).is_err());
+        queue.release(&of(""));
+        queue.reserve(&of(""), false).unwrap();
     }
 
     #[test]
     fn a_task_is_never_in_the_line_twice() {
-        let mut queue = Queue::new(1, 10);
-        queue.push(id("a"));
-        queue.push(id("a"));
+        let mut queue = Queue::new(1, 10, Shares::default());
+        queue.push(id("a"), of(""));
+        queue.push(id("a"), of(""));
         queue.next().unwrap();
-        queue.push(id("a"));
-        assert!(queue.adopt(&id("a"), false).is_none());
-        assert_eq!(queue.tasks(), (vec![id("a")], 0, 1));
+        queue.push(id("a"), of(""));
+        assert!(queue.adopt(&id("a"), of(""), false).is_none());
+        assert_eq!(queue.tasks(None), (vec![id("a")], 0, 1));
     }
 
     #[test]
     fn what_runs_elsewhere_takes_no_place() {
-        let mut queue = Queue::new(1, 0);
-        queue.adopt(&id("theirs"), true).unwrap();
+        let mut queue = Queue::new(1, 0, Shares::default());
+        queue.adopt(&id("theirs"), of(""), true).unwrap();
         submit(&mut queue, "ours").unwrap();
         assert_eq!(queue.next().unwrap().0, id("ours"));
         queue.done(&id("theirs"), None);
@@ -228,9 +317,9 @@ mod tests {
 
     #[test]
     fn only_a_waiting_task_can_be_withdrawn_and_only_once() {
-        let mut queue = Queue::new(1, 10);
-        queue.push(id("a"));
-        queue.push(id("b"));
+        let mut queue = Queue::new(1, 10, Shares::default());
+        queue.push(id("a"), of(""));
+        queue.push(id("b"), of(""));
         queue.next().unwrap();
         assert!(!queue.withdraw(&id("a")));
         assert!(queue.withdraw(&id("b")));
@@ -239,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_wait_follows_from_how_long_recent_tasks_took() {
-        let mut queue = Queue::new(2, 0);
+        let mut queue = Queue::new(2, 0, Shares::default());
         assert_eq!(queue.retry_after(), FIRST_GUESS / 2);
         for _ in 0..100 {
             queue.done(&id("a"), Some(Duration::from_secs(10)));
@@ -253,5 +342,34 @@ mod tests {
             queue.done(&id("a"), Some(Duration::from_secs(86_400)));
         }
         assert_eq!(queue.retry_after(), RETRY.1);
+    }
+
+    #[test]
+    fn nobody_takes_more_than_its_share_and_what_ends_frees_it() {
+        let shares = Shares {
+            per_caller: Some(1),
+            per_tenant: Some(2),
+        };
+        let mut queue = Queue::new(10, 10, shares);
+        let [one, other, third] = ["one", "other", "third"].map(|caller| Owner {
+            caller: caller.to_owned(),
+            tenant: "a".to_owned(),
+        });
+        let refused = |queue: &mut Queue, owner| queue.reserve(owner, false).unwrap_err().of;
+        queue.reserve(&one, false).unwrap();
+        assert_eq!(refused(&mut queue, &one), Full::Caller);
+        queue.push(id("a"), one.clone());
+        queue.release(&one);
+        queue.next().unwrap();
+        assert_eq!(refused(&mut queue, &one), Full::Caller);
+        queue.reserve(&other, false).unwrap();
+        assert_eq!(refused(&mut queue, &third), Full::Tenant);
+        queue.reserve(&third, true).unwrap();
+        queue.reserve(&of("b"), false).unwrap();
+        assert_eq!(queue.tasks(Some("a")), (vec![id("a")], 0, 1));
+        assert_eq!(queue.tasks(Some("b")), (vec![], 0, 0));
+        queue.release(&third);
+        queue.done(&id("a"), None);
+        queue.reserve(&one, false).unwrap();
     }
 }

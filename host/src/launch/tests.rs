@@ -197,7 +197,7 @@ impl World {
     }
 
     async fn submit(&self, dispatcher: &Dispatcher, id: &str) -> TaskId {
-        let place = dispatcher.reserve().unwrap();
+        let place = dispatcher.reserve(Owner::default(), false).unwrap();
         let id = self.store(id, 0).await;
         dispatcher.submit(place, id.clone());
         id
@@ -262,7 +262,7 @@ async fn tasks_start_in_order_as_places_free_up_and_their_jobs_are_noted() {
     assert_eq!((record.phase, record.attempt), (Phase::Starting, 1));
     assert_eq!(record.execution_name.as_deref(), Some("scripted/a"));
     assert_eq!(world.record(&b).await.phase, Phase::Queued);
-    let status = dispatcher.status().await.unwrap();
+    let status = dispatcher.status(None).await.unwrap();
     assert_eq!(
         (
             status.waiting,
@@ -399,7 +399,7 @@ async fn a_job_that_hangs_beyond_its_tasks_time_is_killed_and_the_task_timed_out
     let mut world = World::new(&[]);
     let dispatcher = world.dispatcher().await;
     let a: TaskId = "a".parse().unwrap();
-    let place = dispatcher.reserve().unwrap();
+    let place = dispatcher.reserve(Owner::default(), false).unwrap();
     world.store_with("a", 0, json!({"timeoutMinutes": 0})).await;
     dispatcher.submit(place, a.clone());
     assert_eq!(world.next().await, started("a"));
@@ -435,7 +435,7 @@ async fn a_cancelled_job_is_given_the_time_that_its_actions_take_and_then_some_t
 async fn a_job_that_carries_out_actions_after_its_tasks_time_is_left_to_it() {
     let mut world = World::new(&[]);
     let dispatcher = world.dispatcher().await;
-    let place = dispatcher.reserve().unwrap();
+    let place = dispatcher.reserve(Owner::default(), false).unwrap();
     let a = world.store_with("a", 0, json!({"timeoutMinutes": 0})).await;
     dispatcher.submit(place, a.clone());
     assert_eq!(world.next().await, started("a"));
@@ -460,7 +460,7 @@ async fn a_gateway_that_stops_leaves_its_jobs_and_the_next_one_watches_them() {
     dispatcher.stop().await;
 
     let next = world.dispatcher().await;
-    let status = next.status().await.unwrap();
+    let status = next.status(None).await.unwrap();
     assert_eq!((status.waiting, status.running), (2, 1));
     world.complete(&a).await;
     assert_eq!(world.next().await, Told::Swept("a".to_owned()));
@@ -561,9 +561,10 @@ async fn a_start_that_a_crash_interrupted_is_made_again_when_no_job_shows() {
 async fn a_full_queue_says_when_to_come_back() {
     let world = World::new(&[ONE_AT_A_TIME, ("GATEHOUSE__QUEUE__MAX_WAITING", "1")]);
     let dispatcher = world.dispatcher().await;
-    let places = [dispatcher.reserve().unwrap(), dispatcher.reserve().unwrap()];
-    assert!(dispatcher.reserve().unwrap_err().retry_after.as_secs() > 0);
+    let take = || dispatcher.reserve(Owner::default(), false);
+    let places = [take().unwrap(), take().unwrap()];
+    assert!(take().unwrap_err().retry_after.as_secs() > 0);
     drop(places);
-    dispatcher.reserve().unwrap();
+    take().unwrap();
     dispatcher.stop().await;
 }

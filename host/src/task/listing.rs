@@ -20,10 +20,12 @@ const ROUND: usize = 64;
 const CONCURRENT: usize = 16;
 
 /// Everything after this place in the index was not looked at yet.
-struct Place {
+pub(super) struct Place {
     day: Date,
     /// Name of an entry of that day.
     after: Option<String>,
+    /// The same as far as whoever lists may know it: a cursor names no task of another tenant.
+    told: Option<String>,
 }
 
 impl Place {
@@ -37,12 +39,14 @@ impl Place {
         let after = match entry {
             Some(entry) => {
                 let name = format!("{}{entry}", names::index_day(day));
-                names::task_of_index(&name)?;
+                if names::time_of_index(&name)? != name {
+                    names::task_of_index(&name)?;
+                }
                 Some(name)
             }
             None => None,
         };
-        Some(Self { day, after })
+        Some(Self::at(day, after))
     }
 
     /// Where a list begins that holds nothing accepted at `until` or later.
@@ -50,20 +54,35 @@ impl Place {
         let Some(until) = until else {
             // The clock of whoever created a task may be ahead of ours.
             let day = names::day_of(Timestamp::now()).saturating_add(jiff::Span::new().days(1));
-            return Self { day, after: None };
+            return Self::at(day, None);
         };
         // Names tell microseconds; what they cannot tell, the filter does.
         let until = until
             .saturating_add(SignedDuration::from_micros(1))
             .unwrap_or(until);
-        Self {
-            day: names::day_of(until),
-            after: Some(names::index_until(until)),
-        }
+        Self::at(names::day_of(until), Some(names::index_until(until)))
     }
 
-    fn cursor(&self) -> String {
-        let entry = self.after.as_deref().and_then(|name| name.rsplit_once('/'));
+    pub(super) fn at(day: Date, after: Option<String>) -> Self {
+        let told = after.clone();
+        Self { day, after, told }
+    }
+
+    /// Goes on behind an entry. Where it may not be named, its time is, and what was accepted at the same
+    /// moment is looked at again; unless an entry of that moment was named, behind which all is to come.
+    pub(super) fn pass(&mut self, entry: String, may_be_named: bool) {
+        let time = names::time_of_index(&entry);
+        let told = self.told.as_deref().and_then(names::time_of_index);
+        if may_be_named {
+            self.told = Some(entry.clone());
+        } else if time != told {
+            self.told = time.map(str::to_owned);
+        }
+        self.after = Some(entry);
+    }
+
+    pub(super) fn cursor(&self) -> String {
+        let entry = self.told.as_deref().and_then(|name| name.rsplit_once('/'));
         entry.map_or_else(
             || self.day.to_string(),
             |(_, entry)| format!("{}.{entry}", self.day),
@@ -80,6 +99,7 @@ impl Filter {
             reason,
             mode,
             caller,
+            tenant,
             labels,
             since: _,
             until: _,
@@ -89,6 +109,8 @@ impl Filter {
             || reason.is_some()
             || mode.is_some()
             || caller.is_some()
+            // Where there are no tenants, all that there is is the default one's.
+            || tenant.as_ref().is_some_and(|tenant| !tenant.is_empty())
             || !labels.is_empty()
     }
 
@@ -104,9 +126,16 @@ impl Filter {
                 .caller
                 .as_ref()
                 .is_none_or(|caller| record.caller == *caller)
+            && self.is_of_tenant(record)
             && self.labels.iter().all(bears)
             && self.until.is_none_or(|until| record.created_at < until)
             && !self.is_before(record)
+    }
+
+    fn is_of_tenant(&self, record: &Record) -> bool {
+        self.tenant
+            .as_ref()
+            .is_none_or(|tenant| record.tenant == *tenant)
     }
 
     /// Whether this record, and with it every older one, was accepted too early.
@@ -175,7 +204,11 @@ impl Tasks {
                         next: Some(place.cursor()),
                     });
                 }
-                place.after = Some(entry.name);
+                let filter = &query.filter;
+                let may_be_named = record.as_ref().map_or(filter.tenant.is_none(), |record| {
+                    filter.is_of_tenant(record)
+                });
+                place.pass(entry.name, may_be_named);
                 if record
                     .as_ref()
                     .is_some_and(|record| query.filter.is_before(record))
@@ -189,10 +222,7 @@ impl Tasks {
                 let Ok(yesterday) = place.day.yesterday() else {
                     break;
                 };
-                place = Place {
-                    day: yesterday,
-                    after: None,
-                };
+                place = Place::at(yesterday, None);
             }
         }
         Ok(Page { tasks, next: None })

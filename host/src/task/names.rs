@@ -152,6 +152,20 @@ pub(super) fn task_of_index(name: &str) -> Option<TaskId> {
     name.rsplit_once('/')?.1.split_once('-')?.1.parse().ok()
 }
 
+/// An index entry without its task: comes before every task that was accepted at the same moment. None where
+/// the name tells no time.
+pub(super) fn time_of_index(name: &str) -> Option<&str> {
+    let (time, _) = name.split_at_checked(name.rfind('/')? + 1 + TIME_DIGITS)?;
+    let (_, digits) = time.rsplit_once('/')?;
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some(time)
+}
+
+/// Of the time in an index entry.
+const TIME_DIGITS: usize = 11;
+
 /// The UTC day of a moment.
 pub(super) fn day_of(at: Timestamp) -> Date {
     TimeZone::UTC.to_datetime(at).date()

@@ -276,6 +276,9 @@ pub struct Record {
     pub execution_mode: Mode,
     /// Who called, `anonymous` where nobody asked.
     pub caller: String,
+    /// Whose it is: nobody of another tenant sees it. Empty: the default one.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub tenant: String,
     /// Accepted at.
     pub created_at: Timestamp,
     /// The hash of the caller's `Idempotency-Key`, where it sent one.

@@ -68,6 +68,8 @@ pub struct Filter {
     pub mode: Option<Mode>,
     /// Who called.
     pub caller: Option<String>,
+    /// Whose it is.
+    pub tenant: Option<String>,
     /// Labels that it bears, each with exactly this value.
     pub labels: Vec<(String, String)>,
     /// Accepted at this moment or later.

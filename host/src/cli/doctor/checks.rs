@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use tokio::process::Command;
 
 use super::CLI_VERSION;
@@ -35,14 +36,16 @@ pub(super) async fn all(
     mut config: Config,
     environment: &BTreeMap<String, String>,
 ) -> Vec<Finding> {
+    // Before secrets are filled in: what names one is no key as plain text.
+    let access = auth(&config);
     let secrets = secrets(&mut config).await;
     let config = &config;
     let mut findings = vec![
         data_dir(&config.data_dir),
         disk(&config.data_dir),
         port(config.server.listen),
-        auth(config),
     ];
+    findings.extend(access);
     findings.push(cli(config, environment).await);
     findings.extend(secrets);
     findings.extend(cloud_keys(config).await);
@@ -125,23 +128,33 @@ fn port(address: SocketAddr) -> Finding {
     }
 }
 
-fn auth(config: &Config) -> Finding {
+fn auth(config: &Config) -> Vec<Finding> {
     const CHECK: &str = "access";
-    let address = config.server.listen;
-    if config.auth.api_keys.is_empty() && !address.ip().is_loopback() {
-        let message = format!("{address} is open to the network and no API key is asked for");
-        return Finding::warn(
+    let (auth, address) = (&config.auth, config.server.listen);
+    let asks = !auth.api_keys.is_empty() || !auth.keys.is_empty() || auth.oidc.issuer.is_some();
+    let mut findings = vec![match (asks, address.ip().is_loopback()) {
+        (true, _) => Finding::ok(CHECK, "the API is open to who bears a key or token"),
+        (false, true) => Finding::ok(CHECK, "the API is open to programs of this machine"),
+        (false, false) => Finding::warn(
             CHECK,
-            message,
-            "set GATEHOUSE_API_KEYS, unless something in front asks who calls",
-        );
+            format!("{address} is open to the network and nobody is asked for a key or token"),
+            "set auth.keys (`gatehouse key new NAME`) or auth.oidc, unless something in front asks who calls",
+        ),
+    }];
+    let is_plain = |secret: &SecretString| config.secret_name(secret.expose_secret()).is_none();
+    for (key, plain) in [
+        ("auth.api_keys", auth.api_keys.iter().any(is_plain)),
+        ("auth.admin_key", auth.admin_key.iter().any(is_plain)),
+    ] {
+        if plain {
+            findings.push(Finding::warn(
+                CHECK,
+                format!("{key} holds keys as plain text"),
+                "make new ones by `gatehouse key new NAME`: auth.keys and auth.admin_sha256 keep hashes only",
+            ));
+        }
     }
-    let who = if config.auth.api_keys.is_empty() {
-        "programs of this machine"
-    } else {
-        "who bears an API key"
-    };
-    Finding::ok(CHECK, format!("the API is open to {who}"))
+    findings
 }
 
 /// One finding per secret of Secret Manager that cannot be read or used; all of them are filled in otherwise.

@@ -51,3 +51,33 @@ async fn a_program_that_is_absent_or_fails_is_no_answer() {
     let seen = ask("/bin/sh", &["-c", "echo $GREETING $CARGO_MANIFEST_DIR"]).await;
     assert_eq!(seen.unwrap(), "hello\n");
 }
+
+#[test]
+fn an_open_network_and_keys_as_plain_text_are_warned_of() {
+    let states = |flags: &[(&str, &str)]| -> Vec<State> {
+        let flags = flags
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let sources = crate::config::Sources {
+            flags,
+            ..Default::default()
+        };
+        let found = auth(&crate::config::load(&sources).unwrap());
+        found.into_iter().map(|finding| finding.state).collect()
+    };
+    let everywhere = ("server.listen", "0.0.0.0:8080");
+    let digest = "0".repeat(64);
+    let keys = format!("{{ ci = {{ sha256 = \"{digest}\" }} }}");
+    assert_eq!(states(&[]), [State::Ok]);
+    assert_eq!(states(&[everywhere]), [State::Warn]);
+    assert_eq!(states(&[everywhere, ("auth.keys", &keys)]), [State::Ok]);
+    assert_eq!(
+        states(&[everywhere, ("auth.api_keys", "plain")]),
+        [State::Ok, State::Warn]
+    );
+    assert_eq!(
+        states(&[("auth.admin_key", "plain")]),
+        [State::Ok, State::Warn]
+    );
+}

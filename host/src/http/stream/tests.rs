@@ -67,6 +67,7 @@ impl Task {
             heartbeat,
             stopping: self.stopping.clone(),
             _presence: None,
+            _place: None,
         }
     }
 

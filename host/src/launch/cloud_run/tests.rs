@@ -69,6 +69,7 @@ impl World {
             request: json!({"timeoutMinutes": 2}).as_object().unwrap().clone(),
             plugin_set: "set".to_owned(),
             caller: "anonymous".to_owned(),
+            tenant: String::new(),
             mode: Mode::Async,
             created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
             approved_tools: Vec::new(),

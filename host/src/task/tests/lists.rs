@@ -244,3 +244,68 @@ async fn a_page_looks_at_a_hundred_days_at_most_and_names_where_to_go_on() {
     assert_eq!(page.tasks[0].task_id.to_string(), "old");
     assert_eq!(page.next, None);
 }
+
+#[tokio::test]
+async fn a_cursor_names_no_task_of_another_tenant_and_nothing_is_missed_or_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let tasks = Tasks::new(bucket(&directory));
+    let noon: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+    let mut ours = Vec::new();
+    // Several at one moment, of both tenants in every order.
+    for number in 0..24_i64 {
+        let tenant = if [2, 3, 4, 9, 10, 17].contains(&number) {
+            "a"
+        } else {
+            "secret"
+        };
+        let name = format!("{tenant}-{number:02}");
+        add(&tasks, &name, |record| {
+            record.tenant = tenant.to_owned();
+            record.created_at = noon + (number / 4).milliseconds();
+        })
+        .await;
+        if tenant == "a" {
+            ours.push(name);
+        }
+    }
+    ours.sort();
+
+    for limit in 1..4 {
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let query = ListQuery {
+                filter: Filter {
+                    tenant: Some("a".to_owned()),
+                    ..Filter::default()
+                },
+                limit,
+                cursor,
+            };
+            let page = tasks.list(&query).await.unwrap();
+            seen.extend(page.tasks.iter().map(|record| record.task_id.to_string()));
+            let Some(next) = page.next else {
+                break;
+            };
+            assert!(!next.contains("secret"), "{next}");
+            assert!(ListQuery::takes_cursor(&next), "{next}");
+            cursor = Some(next);
+        }
+        seen.sort();
+        assert_eq!(seen, ours, "{limit}");
+    }
+}
+
+#[test]
+fn a_place_behind_what_may_not_be_named_is_told_by_its_time() {
+    let entry = |time: u64, id: &str| format!("index/2026-03-01/{time:011}-{id}");
+    let day = "2026-03-01".parse().unwrap();
+    let mut place = super::super::listing::Place::at(day, None);
+    place.pass(entry(7, "theirs"), false);
+    assert_eq!(place.cursor(), "2026-03-01.00000000007");
+    place.pass(entry(7, "ours"), true);
+    assert_eq!(place.cursor(), "2026-03-01.00000000007-ours");
+    place.pass(entry(7, "theirs-too"), false);
+    assert_eq!(place.cursor(), "2026-03-01.00000000007-ours");
+    place.pass(entry(8, "theirs"), false);
+    assert_eq!(place.cursor(), "2026-03-01.00000000008");
+}

@@ -41,6 +41,7 @@ fn record(task: &str) -> Record {
         reason: None,
         execution_mode: Mode::Async,
         caller: "anonymous".to_owned(),
+        tenant: String::new(),
         created_at: Timestamp::now(),
         idempotency: None,
         started_at: None,
