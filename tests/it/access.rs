@@ -170,6 +170,7 @@ async fn no_route_tells_of_another_tenants_task() {
         "/plugins/diff",
         "/plugins/sets/{revision}",
         "/plugins/components/{digest}",
+        "/internal/reconcile",
     ];
     let mut tried = 0;
     for (method, path) in operations(&gateway, &ours).await {

@@ -10,6 +10,7 @@ mod authoring;
 mod cancel;
 mod capabilities;
 mod clients;
+mod cloud;
 mod cloud_jobs;
 mod cloud_keys;
 mod cloud_signals;

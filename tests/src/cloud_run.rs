@@ -3,7 +3,11 @@
 
 use fake_google::{ExecutionState, FakeGoogle, JobTemplate};
 
+use crate::gateway::Builder;
 use crate::{Gateway, binary, eventually};
+
+/// The bucket of gateways that keep everything in Cloud Storage.
+pub const BUCKET: &str = "logs";
 
 /// The name of the job.
 const JOB: &str = "projects/p/locations/eu/jobs/runner";
@@ -60,5 +64,33 @@ impl CloudRun {
             (!runs).then_some(())
         })
         .await;
+    }
+}
+
+impl Builder {
+    /// Keeps everything in the bucket `logs` of this Google; keys and jobs stay on this machine.
+    pub fn storage(self, google: &FakeGoogle) -> Self {
+        self.env("GCS_LOGS_BUCKET", BUCKET)
+            .env("GATEHOUSE__GOOGLE__ENDPOINT", &google.url())
+            .env("GATEHOUSE__ENVELOPE__KEYS", "local")
+            .env("GATEHOUSE__JOB__LAUNCHER", "local")
+            // Receivers of the tests are on loopback.
+            .env("GATEHOUSE__OUTBOUND__PRIVATE_ADDRESSES", "loopback")
+    }
+
+    /// Everything in the cloud: state in the bucket `logs`, keys in KMS, jobs as executions, once
+    /// [`CloudRun::deploy`] was told of it.
+    pub fn cloud(self, service: &CloudRun) -> Self {
+        self.cloud_run(service)
+            .env("GCS_LOGS_BUCKET", BUCKET)
+            .env("GATEHOUSE__OUTBOUND__PRIVATE_ADDRESSES", "loopback")
+    }
+
+    /// Runs its jobs there, once [`CloudRun::deploy`] was told of it.
+    pub fn cloud_run(mut self, service: &CloudRun) -> Self {
+        for (name, value) in service.settings() {
+            self = self.env(name, &value);
+        }
+        self
     }
 }

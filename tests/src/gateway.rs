@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fake_google::FakeGoogle;
 use nix::sys::signal::Signal;
 use scripted_model::{Options, Recorded, Scenarios, ScriptedModel};
 use serde_json::{Value, json};
@@ -19,10 +18,7 @@ use crate::canary::Canaries;
 use crate::job_logs;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
-use crate::{CloudRun, GitServer, Registry, Stream, binary, eventually, repository};
-
-/// The bucket of gateways that keep everything in Cloud Storage.
-pub const BUCKET: &str = "logs";
+use crate::{GitServer, Registry, Stream, binary, eventually, repository};
 
 /// User ids for the agents of each gateway, so that tests side by side do not meet.
 static NEXT_UID: AtomicU32 = AtomicU32::new(0);
@@ -401,16 +397,6 @@ impl Builder {
         self
     }
 
-    /// Keeps everything in the bucket `logs` of this Google; keys and jobs stay on this machine.
-    pub fn storage(self, google: &FakeGoogle) -> Self {
-        self.env("GCS_LOGS_BUCKET", BUCKET)
-            .env("GATEHOUSE__GOOGLE__ENDPOINT", &google.url())
-            .env("GATEHOUSE__ENVELOPE__KEYS", "local")
-            .env("GATEHOUSE__JOB__LAUNCHER", "local")
-            // Receivers of the tests are on loopback.
-            .env("GATEHOUSE__OUTBOUND__PRIVATE_ADDRESSES", "loopback")
-    }
-
     /// Trusts this server of repositories; what lets callers in there is a canary.
     pub fn git_server(mut self, server: &GitServer) -> Self {
         for (name, value) in server.settings() {
@@ -424,14 +410,6 @@ impl Builder {
     /// A further secret that must not be seen.
     pub fn canary(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
-        self
-    }
-
-    /// Runs its jobs there, once [`CloudRun::deploy`] was told of it.
-    pub fn cloud_run(mut self, service: &CloudRun) -> Self {
-        for (name, value) in service.settings() {
-            self = self.env(name, &value);
-        }
         self
     }
 

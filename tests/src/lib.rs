@@ -23,9 +23,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use cloud_run::CloudRun;
+pub use cloud_run::{BUCKET, CloudRun};
 pub use elsewhere::Elsewhere;
-pub use gateway::{BUCKET, Gateway};
+pub use gateway::Gateway;
 pub use git_server::GitServer;
 pub use issuer::Issuer;
 pub use receiver::Receiver;

@@ -109,6 +109,9 @@ impl Interrupt {
     }
 }
 
+/// How often the record is read for a request to end, without a hint.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// What a platform tells a process.
 struct Signals {
     terminate: Signal,
@@ -146,6 +149,8 @@ async fn watch(
     let mut changes = tasks.bucket().watch(&names::session(&id));
     let mut beat = tokio::time::interval(heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut look = tokio::time::interval(LOOK.min(heartbeat));
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => end(&interrupt, &tasks, &id).await,
@@ -162,8 +167,9 @@ async fn watch(
                 look_for_cancel(&interrupt, &tasks, &id).await;
             }
             _ = beat.tick() => renew(&interrupt, &mut lease).await,
-            // Without hints the record is still read at every heartbeat.
-            () = changes.changed(heartbeat) => look_for_cancel(&interrupt, &tasks, &id).await,
+            // Not every storage gives hints.
+            _ = look.tick() => look_for_cancel(&interrupt, &tasks, &id).await,
+            () = changes.changed(Duration::MAX) => look_for_cancel(&interrupt, &tasks, &id).await,
         }
     }
 }
