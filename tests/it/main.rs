@@ -16,6 +16,7 @@ mod cloud_keys;
 mod cloud_signals;
 mod cloud_storage;
 mod commands;
+mod compatibility;
 mod contract;
 mod crashes;
 mod deliveries;
