@@ -25,7 +25,7 @@ need go golang-go
 rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
 
 step "Scripts (shellcheck)"
-timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh examples/plugins/*/build.sh tests/cloud-scripts/gcloud .ci/run
+timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh examples/plugins/*/build.sh tests/cloud-scripts/gcloud tests/legacy-clients/*.sh .ci/run
 
 step "Scripts for Google Cloud, against a cloud that is none; the Terraform module, against its schema"
 timed ./scripts/check-cloud-scripts.sh

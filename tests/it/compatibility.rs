@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use gatehouse_tests::{BUCKET, CloudRun, Event, Gateway, Receiver, eventually};
+use gatehouse_tests::{BUCKET, CloudRun, Event, Gateway, Receiver, eventually, repository};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -320,5 +320,42 @@ async fn a_cancel_answers_and_reports_as_it_was_documented_to() {
             (&report["status"], &report["exitCode"]),
             (&json!("cancelled"), &json!(130))
         );
+    }
+}
+
+#[tokio::test]
+async fn clients_that_know_nothing_newer_work_unchanged() {
+    for place in everywhere().await {
+        let gateway = place.gateway("text-only").await;
+        let receiver = Receiver::start([]).await;
+        for (program, file) in [
+            ("python3", "legacy.py"),
+            ("node", "legacy.mjs"),
+            ("bash", "legacy.sh"),
+        ] {
+            let ran = tokio::process::Command::new(program)
+                .arg(repository().join("tests/legacy-clients").join(file))
+                .args([&gateway.url, &receiver.url])
+                .env("ANTHROPIC_API_KEY", &gateway.canaries.api_key)
+                .env("CLOUDRUN_CALLBACK_SECRET", &gateway.canaries.webhook_secret)
+                .output()
+                .await
+                .expect(program);
+
+            let said = String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success(), "{file}: {said}");
+            let told: Value = serde_json::from_slice(&ran.stdout).expect(file);
+            assert!(
+                told[0].as_str().is_some_and(|words| !words.is_empty()),
+                "{told}"
+            );
+            if program == "bash" {
+                // It has no receiver of its own.
+                assert_eq!(receiver.delivery(1).await.json()["status"], "completed");
+            } else {
+                let end = (&told[1], &told[2]);
+                assert_eq!(end, (&json!("completed"), &json!(0)), "{file}");
+            }
+        }
     }
 }
