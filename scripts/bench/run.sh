@@ -47,18 +47,18 @@ if ! [ -f plugins/dist/tool-rules.wasm ] || ! [ -f tests/guests/dist/denies-all.
 
 step "Build"
 # The whole workspace each time: a smaller selection has other features, and builds the dependencies again.
-cargo build --locked --release --workspace --bins --bench broker --bench decision --bench loading --bench service
+cargo build --locked --release --workspace --features gatehouse/gcp --bins --bench broker --bench decision --bench loading --bench service
 cargo build --locked --release --manifest-path tests/peers/Cargo.toml
 
 step "The parts: a decision and the same rule in other languages, loading, the broker"
 rm -rf "$CRITERION_HOME"
-timeout 300 cargo bench --locked --quiet --workspace --bench decision --bench broker -- --quiet --noplot
-timeout 300 cargo bench --locked --quiet --workspace --bench loading
+timeout 300 cargo bench --locked --quiet --workspace --features gatehouse/gcp --bench decision --bench broker -- --quiet --noplot
+timeout 300 cargo bench --locked --quiet --workspace --features gatehouse/gcp --bench loading
 timeout 60 tests/peers/target/release/peers "$CRITERION_HOME"
 
 step "The whole service"
 table="$TMPDIR/table.md"
-timeout 900 cargo bench --locked --quiet --workspace --bench service > "$table"
+timeout 900 cargo bench --locked --quiet --workspace --features gatehouse/gcp --bench service > "$table"
 cat "$table"
 
 if [ "$write" = yes ]; then

@@ -2,10 +2,11 @@
 //! beside a limit or a peer from the same run, and prints one table. `scripts/bench/run.sh` builds
 //! what this needs, runs the benchmarks of the parts first and hands their results over.
 //!
-//! `service [PART…]` runs only the parts named: start, admission, throughput, stream, decision,
+//! `service [PART…]` runs only the parts named: start, admission, throughput, stream, cloud, decision,
 //! memory, repository, parts.
 
 mod admission;
+mod cloud;
 mod decision;
 mod idle;
 mod memory;
@@ -41,6 +42,9 @@ async fn main() {
     }
     if wanted("stream") {
         rows.extend(stream::measure().await);
+    }
+    if wanted("cloud") {
+        rows.extend(cloud::measure().await);
     }
     if wanted("parts") {
         rows.extend(parts::decisions());

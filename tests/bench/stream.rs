@@ -35,7 +35,7 @@ pub async fn measure() -> Vec<Row> {
     rows
 }
 
-async fn followed(gateway: &Gateway, prompt: &str) -> Vec<Duration> {
+pub async fn followed(gateway: &Gateway, prompt: &str) -> Vec<Duration> {
     let mut stream = gateway.run(&gateway.request(prompt)).await;
     let mut took = Vec::new();
     while let Some(event) = stream.next().await {

@@ -188,8 +188,10 @@ async fn a_follower_sees_a_line_soon_and_twenty_cost_no_more_than_one() {
         .filter(|request| request.target == first && request.operation == "storage.read")
         .count();
 
+    // How soon is measured (docs/benchmarks.md); here it must only not be a matter of the listing's age or
+    // of a heartbeat.
     assert!(
-        seen.iter().all(|after| *after < Duration::from_secs(1)),
+        seen.iter().all(|after| *after < Duration::from_secs(5)),
         "{seen:?}"
     );
     // A task takes some seconds to its first line; twenty that ask each for themselves would ask hundreds of times.
