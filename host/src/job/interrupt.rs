@@ -132,45 +132,91 @@ impl Signals {
     }
 }
 
+/// Three things at once, so that a storage that hangs in one holds up no other.
 async fn watch(
     interrupt: Interrupt,
     tasks: Tasks,
     id: TaskId,
-    mut lease: Lease,
+    lease: Lease,
     (length, heartbeat): (Duration, Duration),
 ) {
-    let mut signals = match Signals::listen() {
+    let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
             warn!(%error, "cannot listen for signals");
             return interrupt.raise(Cause::Terminated);
         }
     };
-    let mut changes = tasks.bucket().watch(&names::session(&id));
+    let (reach, reaches) = tokio::sync::watch::channel(length);
+    tokio::join!(
+        obey(signals, &interrupt, &tasks, &id, &reach),
+        keep(&interrupt, lease, reaches, heartbeat),
+        keep_looking(&interrupt, &tasks, &id, heartbeat, reach.subscribe()),
+    );
+}
+
+/// Does what signals say; how far the lease is to reach goes to `reach`.
+async fn obey(
+    mut signals: Signals,
+    interrupt: &Interrupt,
+    tasks: &Tasks,
+    id: &TaskId,
+    reach: &tokio::sync::watch::Sender<Duration>,
+) {
+    let length = *reach.borrow();
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => end(interrupt, tasks, id).await,
+            _ = signals.interrupt.recv() => end(interrupt, tasks, id).await,
+            _ = signals.pause.recv() => {
+                info!("about to stand still for a while");
+                reach.send_replace(MOVES_WITHIN);
+            }
+            _ = signals.go_on.recv() => {
+                info!("going on");
+                reach.send_replace(length);
+            }
+        }
+    }
+}
+
+/// Renews the lease at every heartbeat, and at once where it is to reach farther or not as far.
+async fn keep(
+    interrupt: &Interrupt,
+    mut lease: Lease,
+    mut reach: tokio::sync::watch::Receiver<Duration>,
+    heartbeat: Duration,
+) {
     let mut beat = tokio::time::interval(heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {}
+            Ok(()) = reach.changed() => lease.set_length(*reach.borrow_and_update()),
+        }
+        renew(interrupt, &mut lease).await;
+    }
+}
+
+/// Looks for a request to end; not every storage gives hints.
+async fn keep_looking(
+    interrupt: &Interrupt,
+    tasks: &Tasks,
+    id: &TaskId,
+    heartbeat: Duration,
+    mut reach: tokio::sync::watch::Receiver<Duration>,
+) {
+    let mut changes = tasks.bucket().watch(&names::session(id));
     let mut look = tokio::time::interval(LOOK.min(heartbeat));
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => end(&interrupt, &tasks, &id).await,
-            _ = signals.interrupt.recv() => end(&interrupt, &tasks, &id).await,
-            _ = signals.pause.recv() => {
-                info!("about to stand still for a while");
-                lease.set_length(MOVES_WITHIN);
-                renew(&interrupt, &mut lease).await;
-            }
-            _ = signals.go_on.recv() => {
-                info!("going on");
-                lease.set_length(length);
-                renew(&interrupt, &mut lease).await;
-                look_for_cancel(&interrupt, &tasks, &id).await;
-            }
-            _ = beat.tick() => renew(&interrupt, &mut lease).await,
-            // Not every storage gives hints.
-            _ = look.tick() => look_for_cancel(&interrupt, &tasks, &id).await,
-            () = changes.changed(Duration::MAX) => look_for_cancel(&interrupt, &tasks, &id).await,
+            _ = look.tick() => {}
+            () = changes.changed(Duration::MAX) => {}
+            // It stood still, perhaps, and much may have happened.
+            Ok(()) = reach.changed() => {}
         }
+        look_for_cancel(interrupt, tasks, id).await;
     }
 }
 

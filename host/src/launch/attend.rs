@@ -166,9 +166,13 @@ impl Attendant {
         Ok(true)
     }
 
-    /// Ends a task that no job was started for; whatever its record says otherwise stands.
+    /// Ends a task that no job was started for, here or by another gateway; whatever its record says otherwise
+    /// stands.
     pub(super) async fn end_unstarted(&self, id: &TaskId) -> Result<Record, TaskError> {
-        self.finish(id, Ending::cancelled()).await
+        self.finish_if(id, Ending::cancelled(), |record| {
+            Standing::of(record) == Standing::Queued
+        })
+        .await
     }
 
     /// A gateway died, or works on, between noting that it starts the job and noting which it is. The
@@ -219,7 +223,11 @@ impl Attendant {
             .await?;
         if !claimed.changed {
             if claimed.record.cancel.is_some() && claimed.record.phase == known.phase {
-                self.finish(id, Ending::cancelled()).await?;
+                let as_known = |record: &Record| {
+                    record.status == Status::Pending
+                        && (record.phase, record.attempt) == (known.phase, known.attempt)
+                };
+                self.finish_if(id, Ending::cancelled(), as_known).await?;
             }
             return Ok(Launched::Nothing);
         }
@@ -235,7 +243,12 @@ impl Attendant {
             }
             Err(LaunchError::Refused { told, detail }) => {
                 tracing::error!(task = %id, detail, "a job could not be started");
-                self.finish(id, Ending::failed(Reason::Internal, told))
+                let attempt = claimed.record.attempt;
+                let still_ours = |record: &Record| {
+                    record.status == Status::Pending
+                        && (record.phase, record.attempt) == (Phase::Starting, attempt)
+                };
+                self.finish_if(id, Ending::failed(Reason::Internal, told), still_ours)
                     .await?;
                 Ok(Launched::Nothing)
             }
@@ -390,10 +403,21 @@ impl Attendant {
     }
 
     async fn finish(&self, id: &TaskId, ending: Ending) -> Result<Record, TaskError> {
+        self.finish_if(id, ending, |_| true).await
+    }
+
+    async fn finish_if(
+        &self,
+        id: &TaskId,
+        ending: Ending,
+        applies: impl Fn(&Record) -> bool + Send + Sync,
+    ) -> Result<Record, TaskError> {
         use crate::task::Finished::{Before, ByUs};
-        let (ByUs(record) | Before(record)) = self.tasks.finish(id, ending).await?;
-        tracing::info!(task = %id, status = record.status.as_str(), reason = ?record.reason, "a task is over");
-        self.courier.nudge();
+        let (ByUs(record) | Before(record)) = self.tasks.finish_if(id, ending, applies).await?;
+        if record.status.is_terminal() {
+            tracing::info!(task = %id, status = record.status.as_str(), reason = ?record.reason, "a task is over");
+            self.courier.nudge();
+        }
         Ok(*record)
     }
 

@@ -19,18 +19,29 @@ pub(super) enum Duty {
     /// One has it at a time.
     Shared {
         bucket: Arc<dyn Bucket>,
+        /// Random.
+        owner: String,
         held: Option<Lease>,
     },
 }
 
 impl Duty {
     pub(super) fn shared(bucket: Arc<dyn Bucket>) -> Self {
-        Self::Shared { bucket, held: None }
+        Self::Shared {
+            bucket,
+            owner: uuid::Uuid::new_v4().to_string(),
+            held: None,
+        }
     }
 
     /// Takes or renews it; whether it is ours now.
     pub(super) async fn is_ours(&mut self) -> bool {
-        let Self::Shared { bucket, held } = self else {
+        let Self::Shared {
+            bucket,
+            owner,
+            held,
+        } = self
+        else {
             return true;
         };
         let kept = match held {
@@ -39,14 +50,20 @@ impl Duty {
         };
         let taken = match kept {
             Ok(true) => return true,
-            Ok(false) => Lease::take_duty(Arc::clone(bucket), LENGTH).await,
+            Ok(false) => Lease::take_duty(Arc::clone(bucket), LENGTH, owner.clone()).await,
+            // It stays ours unless somebody takes it: renewed once the storage answers again.
             Err(error) => Err(error),
         };
-        *held = taken.unwrap_or_else(|error| {
-            tracing::warn!(%error, "who looks for unfinished tasks cannot be settled");
-            None
-        });
-        held.is_some()
+        match taken {
+            Ok(taken) => {
+                *held = taken;
+                held.is_some()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "who looks for unfinished tasks cannot be settled");
+                false
+            }
+        }
     }
 
     /// Leaves it to whoever comes next.
@@ -85,5 +102,20 @@ mod tests {
         assert!(one.is_ours().await);
         one.release().await;
         assert!(other.is_ours().await);
+    }
+
+    #[tokio::test]
+    async fn a_storage_that_fails_for_a_moment_takes_it_from_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Arc::new(DirectoryBucket::open(folder.path().into()).unwrap());
+        let mut duty = Duty::shared(bucket);
+        assert!(duty.is_ours().await);
+        let (place, away) = (folder.path().join("gateways"), folder.path().join("away"));
+        std::fs::rename(&place, &away).unwrap();
+        std::fs::write(&place, "no directory").unwrap();
+        assert!(!duty.is_ours().await);
+        std::fs::remove_file(&place).unwrap();
+        std::fs::rename(&away, &place).unwrap();
+        assert!(duty.is_ours().await);
     }
 }

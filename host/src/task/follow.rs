@@ -69,9 +69,10 @@ impl Follower {
             if let Some(step) = self.ready().await? {
                 return Ok(step);
             }
-            match changes {
-                Some(changes) => changes.next().await,
-                None => self.tail = Some(self.tasks.tail(&self.id, self.next)),
+            match (changes, &self.tail) {
+                (Some(changes), Some(_)) => changes.next().await,
+                // There was none yet, or it has failed.
+                _ => self.tail = Some(self.tasks.tail(&self.id, self.next)),
             }
         }
     }

@@ -51,26 +51,30 @@ impl Lease {
         id: &TaskId,
         length: Duration,
     ) -> Result<Option<Self>, TaskError> {
-        Self::take_named(bucket, names::lease(id), length).await
+        let owner = uuid::Uuid::new_v4().to_string();
+        Self::take_named(bucket, names::lease(id), length, owner).await
     }
 
-    /// The same for the duty that one of several gateways has at a time.
+    /// The same for the duty that one of several gateways has at a time. What `owner` took by a try whose
+    /// answer was lost it takes again.
     pub async fn take_duty(
         bucket: Arc<dyn Bucket>,
         length: Duration,
+        owner: String,
     ) -> Result<Option<Self>, TaskError> {
-        Self::take_named(bucket, names::duty().to_owned(), length).await
+        Self::take_named(bucket, names::duty().to_owned(), length, owner).await
     }
 
     async fn take_named(
         bucket: Arc<dyn Bucket>,
         name: String,
         length: Duration,
+        owner: String,
     ) -> Result<Option<Self>, TaskError> {
         let when = match bucket.get(&name).await? {
             None => When::Absent,
             Some(object) => match serde_json::from_slice::<Holder>(&object.data) {
-                Ok(holder) if holder.is_alive() => return Ok(None),
+                Ok(holder) if holder.owner != owner && holder.is_alive() => return Ok(None),
                 Ok(_) => When::Matches(object.generation),
                 Err(error) => {
                     tracing::warn!(name, %error, "a lease cannot be read and is taken over");
@@ -79,7 +83,7 @@ impl Lease {
             },
         };
         let holder = Holder {
-            owner: uuid::Uuid::new_v4().to_string(),
+            owner,
             pid: std::process::id(),
             start_time: start_time_of("self").unwrap_or_default(),
             boot_id: boot_id(),

@@ -51,7 +51,7 @@ pub struct Updated {
 pub enum Finished {
     /// This call did; the record is terminal now and by this ending.
     ByUs(Box<Record>),
-    /// It was over before; this ending is dropped.
+    /// It was over before, or goes on with somebody else; this ending is dropped.
     Before(Box<Record>),
 }
 
@@ -315,14 +315,28 @@ impl Tasks {
     /// Makes the record terminal, unless it is already, and settles it. Where settling fails, the
     /// record is terminal all the same: call it again.
     pub async fn finish(&self, id: &TaskId, ending: Ending) -> Result<Finished, TaskError> {
+        self.finish_if(id, ending, |_| true).await
+    }
+
+    /// The same for a record of which `applies` holds; another one, of a task that somebody works on meanwhile,
+    /// comes back as it is.
+    pub async fn finish_if(
+        &self,
+        id: &TaskId,
+        ending: Ending,
+        applies: impl Fn(&Record) -> bool + Send + Sync,
+    ) -> Result<Finished, TaskError> {
         let last_sequence = match ending.last_sequence {
             Some(last) => last,
             None => chunks::end(self.bucket.as_ref(), id).await?.last_sequence,
         };
         let updated = self
             .update(id, |record| {
-                end(record, &ending, last_sequence, Timestamp::now());
-                true
+                let ends = applies(record);
+                if ends {
+                    end(record, &ending, last_sequence, Timestamp::now());
+                }
+                ends
             })
             .await?;
         self.settle(&updated.record).await?;

@@ -22,6 +22,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 const QUIET_PAUSE: Duration = Duration::from_secs(2);
 const QUIET_AFTER: Duration = Duration::from_secs(60);
 
+/// A storage that fails for longer ends the streams; shorter, its followers only wait.
+const PATIENCE: Duration = if cfg!(test) {
+    Duration::from_millis(100)
+} else {
+    Duration::from_secs(2 * 60)
+};
+
 /// Bytes of chunks that are kept; the newest always is.
 const KEPT: usize = 2 * 1024 * 1024;
 
@@ -142,29 +149,62 @@ async fn read(
     let mut hints = bucket.watch(&names::session(id));
     let mut pace = Pace::default();
     let mut end: Option<Box<Record>> = None;
+    let mut failing_since: Option<Instant> = None;
     loop {
-        if let Some((chunk, lines)) = chunks::read(bucket.as_ref(), id, next).await? {
-            sender.send_modify(|seen| seen.take(next, chunk, lines));
-            next += lines;
-            pace.begin_anew();
-            continue;
+        match look(tasks, id, next, end.is_some()).await {
+            Ok(Look::Chunk(chunk, lines)) => {
+                sender.send_modify(|seen| seen.take(next, chunk, lines));
+                next += lines;
+                pace.begin_anew();
+            }
+            Ok(Look::Nothing) => hints.changed(pace.pause()).await,
+            // The log is looked at once more.
+            Ok(Look::Over(record)) => end = Some(record),
+            // It was. Where lines are missing nevertheless, they will not come.
+            Ok(Look::Empty) => {
+                sender.send_modify(|seen| seen.end = end);
+                return Ok(());
+            }
+            Err(TaskError::Bucket(error)) => {
+                let since = *failing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE {
+                    return Err(error.into());
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
         }
-        // The log was looked at once more since the record was seen to be terminal. Where lines are
-        // missing nevertheless, they will not come.
-        if end.is_some() {
-            sender.send_modify(|seen| seen.end = end);
-            return Ok(());
-        }
-        let record = tasks
-            .get(id)
-            .await?
-            .ok_or_else(|| TaskError::Unknown(id.clone()))?;
-        if record.status.is_terminal() {
-            end = Some(Box::new(record));
-        } else {
-            hints.changed(pace.pause()).await;
-        }
+        failing_since = None;
     }
+}
+
+/// What there is to see.
+enum Look {
+    /// The next chunk, and how many lines it holds.
+    Chunk(Bytes, u64),
+    /// No next chunk, and the task goes on.
+    Nothing,
+    /// No next chunk, and the task is over.
+    Over(Box<Record>),
+    /// No next chunk, and the task was over before.
+    Empty,
+}
+
+async fn look(tasks: &Tasks, id: &TaskId, next: u64, was_over: bool) -> Result<Look, TaskError> {
+    if let Some((chunk, lines)) = chunks::read(tasks.bucket().as_ref(), id, next).await? {
+        return Ok(Look::Chunk(chunk, lines));
+    }
+    if was_over {
+        return Ok(Look::Empty);
+    }
+    let record = tasks.get(id).await?;
+    let record = record.ok_or_else(|| TaskError::Unknown(id.clone()))?;
+    Ok(if record.status.is_terminal() {
+        Look::Over(Box::new(record))
+    } else {
+        Look::Nothing
+    })
 }
 
 impl Seen {

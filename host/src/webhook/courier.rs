@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::{Notify, watch};
@@ -19,7 +20,7 @@ use super::attempt::attempt;
 use super::dead::{self, Dead};
 use super::outbox::Due;
 use super::{Entry, Signer};
-use crate::bucket::{Bucket, BucketError, Durability, Generation, When};
+use crate::bucket::{self, Bucket, BucketError, Durability, Generation, When};
 use crate::config::{self, Config};
 use crate::outbound::Outbound;
 
@@ -27,6 +28,8 @@ const OUTBOX: &str = "outbox/";
 
 /// Names read at once.
 const PAGE: usize = 1000;
+/// Entries read at once.
+const READS: usize = 16;
 
 /// After a fault of the storage.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -158,34 +161,21 @@ impl Round {
                 .bucket
                 .list(OUTBOX, after.as_deref(), PAGE)
                 .await?;
-            for listed in &page {
-                let known = self
-                    .seen
-                    .get(&listed.name)
-                    .filter(|(generation, _)| *generation == listed.generation);
-                let (generation, due) = match known {
-                    Some(known) => *known,
-                    None => match self.post.read(&listed.name).await? {
-                        Some((entry, generation)) => {
-                            (generation, entry.due(&self.post.settings.retry))
-                        }
-                        None => (listed.generation, Due::Never),
-                    },
-                };
+            for (name, generation, due) in self.dues(&page).await {
                 match due {
-                    Due::Attempt(at) if at <= now => self.begin(&listed.name),
-                    Due::Removal(at) if at <= now => {
-                        self.post.remove(&listed.name, generation).await?
-                    }
+                    Due::Attempt(at) if at <= now => self.begin(&name),
+                    Due::Removal(at) if at <= now => self.post.remove(&name, generation).await?,
                     Due::Attempt(at) | Due::Removal(at) => next = next.min(at),
                     Due::Kept(since) => dead.push(Dead {
                         since,
-                        name: listed.name.clone(),
+                        name: name.clone(),
                         generation,
                     }),
                     Due::Never => {}
                 }
-                seen.insert(listed.name.clone(), (generation, due));
+                // At once: a look that fails on its way is not made anew from the beginning.
+                self.seen.insert(name.clone(), (generation, due));
+                seen.insert(name, (generation, due));
             }
             after = page.last().map(|last| last.name.clone());
             if page.len() < PAGE {
@@ -197,6 +187,29 @@ impl Round {
         Ok(Duration::try_from(next.duration_since(now))
             .unwrap_or_default()
             .min(SWEEP))
+    }
+
+    /// What is due for each of these entries; without those that cannot be read now.
+    async fn dues(&self, page: &[bucket::Entry]) -> Vec<(String, Generation, Due)> {
+        let due = async |listed: &bucket::Entry| {
+            let known = self.seen.get(&listed.name);
+            if let Some((generation, due)) = known.filter(|(seen, _)| *seen == listed.generation) {
+                return Some((listed.name.clone(), *generation, *due));
+            }
+            let (generation, due) = match self.post.read(&listed.name).await {
+                Ok(Some((entry, generation))) => {
+                    (generation, entry.due(&self.post.settings.retry))
+                }
+                Ok(None) => (listed.generation, Due::Never),
+                Err(error) => {
+                    tracing::warn!(entry = listed.name, %error, "a report cannot be read now");
+                    return None;
+                }
+            };
+            Some((listed.name.clone(), generation, due))
+        };
+        let dues = futures::stream::iter(page).map(due).buffered(READS);
+        dues.filter_map(std::future::ready).collect().await
     }
 
     /// Starts an attempt where a place is free; else the end of another one leads back here.

@@ -212,7 +212,7 @@ async fn an_execution_is_found_among_many_by_its_run_id() {
 async fn what_only_the_operator_can_mend_is_told_to_them_and_not_to_the_caller() {
     for (deployed, fault, hint) in [
         (None, None, "deploy the job first"),
-        (Some("true"), Some(403), "roles/run.developer"),
+        (Some("true"), Some(403), "grant-job-permissions.sh"),
         (Some("true"), Some(400), "INVALID_ARGUMENT"),
     ] {
         let world = World::new(deployed).await;
