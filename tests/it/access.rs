@@ -554,6 +554,38 @@ async fn keys_are_not_guessed_in_bulk() {
 }
 
 #[tokio::test]
+async fn tokens_that_the_issuer_signed_are_no_guesses() {
+    let issuer = Issuer::start().await;
+    let stranger = Issuer::start().await;
+    let gateway = with_issuer(with_keys(&[("a", "")]), &issuer)
+        .env("GATEHOUSE__AUTH__LIMITS__FAILURES_PER_MINUTE", "3")
+        .start()
+        .await;
+    let shows = async |token: &str| outcome(ask(&gateway, token, Method::GET, "/tasks")).await;
+
+    for _ in 0..3 {
+        for claims in [
+            json!({"exp": now() - 90}),
+            json!({"aud": "https://other.example"}),
+            json!({"sub": null}),
+        ] {
+            let token = issuer.token("rs", claims);
+            assert_eq!(shows(&token).await, is(401, "unauthorized"));
+        }
+        let turned = json!({"typ": "JWT", "alg": "RS256", "kid": "turned-a-moment-ago"});
+        let turned = issuer.token_with("rs", turned, json!({}));
+        assert_eq!(shows(&turned).await, is(401, "unauthorized"));
+    }
+
+    assert_eq!(shows(&key_of("a")).await, is(200, ""));
+    for _ in 0..3 {
+        let forged = stranger.token("rs", json!({}));
+        assert_eq!(shows(&forged).await, is(401, "unauthorized"));
+    }
+    assert_eq!(shows(&key_of("a")).await, is(429, "too-many-failures"));
+}
+
+#[tokio::test]
 async fn the_operators_key_is_not_guessed_in_bulk_where_nobody_else_is_asked() {
     let gateway = Gateway::with()
         .env("GATEHOUSE__AUTH__LIMITS__FAILURES_PER_MINUTE", "3")
