@@ -11,6 +11,11 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
+# What is written here may come to hold secrets.
+umask 077
+
+SECRETS='CLOUDRUN_CALLBACK_SECRET|GATEHOUSE_ADMIN_KEY|GATEHOUSE_API_KEYS|ANTHROPIC_API_KEY|ANTHROPIC_OAUTH_TOKEN'
+SECRETS+='|CLAUDE_CODE_OAUTH_TOKEN|GATEHOUSE__AUTH__.*|GATEHOUSE__WEBHOOK__SECRET|GATEHOUSE__PLUGINS__REGISTRIES'
 
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$ROOT/scripts/project.sh"; }
 file_of() { # file_of NAME
@@ -24,6 +29,8 @@ existing() { # existing NAME
   printf '%s' "$file"
 }
 current() { cat .current-project 2>/dev/null || true; }
+# Gatehouse reads the names after GATEHOUSE__ in small letters too.
+is_secret() { [[ ${1^^} =~ ^($SECRETS)$ ]]; }
 value_of() { sed -n "s/^$2=//p" "$1" | tail -n 1; }
 
 list() {
@@ -67,6 +74,8 @@ add() {
   declare -A given=()
   for pair; do
     [[ $pair =~ ^[A-Z][A-Z0-9_]*=.*$ ]] || fail "'$pair' is not understood: expected KEY=VALUE, with a key of .env.example"
+    # Everybody on this machine sees arguments, and shells keep them.
+    if is_secret "${pair%%=*}"; then fail "'${pair%%=*}' is a secret, which no argument may hold: leave it out, then write it into $file"; fi
     grep -qE "^#? ?${pair%%=*}=" "$ROOT/.env.example" || fail "'${pair%%=*}' is no setting of .env.example"
     given[${pair%%=*}]=${pair#*=}
   done
@@ -76,13 +85,11 @@ add() {
   given[GCS_LOGS_BUCKET]=$(ask GCS_LOGS_BUCKET "${given[PROJECT_ID]}-gatehouse" "Bucket, a name that no bucket in the world has")
   given[SERVICE_NAME]=$(ask SERVICE_NAME "$name-agent" "Name of the service")
   mkdir -p projects
-  # It may come to hold secrets.
-  (umask 077 && sed 's/[[:space:]]*$//' "$ROOT/.env.example" >"$file")
+  sed 's/[[:space:]]*$//' "$ROOT/.env.example" >"$file"
   for key in "${!given[@]}"; do
     printf -v value '%q' "${given[$key]}"
     default=$(grep -nE "^#? ?$key=" "$file" | head -n 1 | cut -d: -f1)
     KEY_VALUE="$key=$value" awk -v line="$default" 'NR == line { print ENVIRON["KEY_VALUE"]; next } { print }' "$file" >"$file.new"
-    chmod 600 "$file.new"
     mv "$file.new" "$file"
   done
   note "made $file; everything else in it has its default"
@@ -90,11 +97,14 @@ add() {
 }
 
 info() {
-  local name=${1:-$(current)} file
+  local name=${1:-$(current)} file line
   [ -n "$name" ] || fail "no project is in use: ./scripts/project.sh use NAME"
   file=$(existing "$name")
   printf '%s\n' "$name"
-  grep -E '^[A-Z]' "$file" | sed -E 's/^(CLOUDRUN_CALLBACK_SECRET|GATEHOUSE_ADMIN_KEY|GATEHOUSE_API_KEYS|ANTHROPIC_API_KEY)=.+/\1=(set)/; s/^/  /'
+  while IFS= read -r line; do
+    if is_secret "${line%%=*}" && [ -n "${line#*=}" ]; then line="${line%%=*}=(set)"; fi
+    printf '  %s\n' "$line"
+  done < <(grep -E '^[A-Z][A-Za-z0-9_]*=' "$file")
 }
 
 remove() {

@@ -336,7 +336,7 @@ class Scripts(unittest.TestCase):
 
     def test_settings_of_several_projects_are_kept_apart(self):
         folder, world = tree(), World()
-        add = run(folder, world, "project.sh", "add", "acme", "PROJECT_ID=acme-prod-1", "MEMORY=2Gi", "CLOUDRUN_CALLBACK_SECRET=s p'a$ce")
+        add = run(folder, world, "project.sh", "add", "acme", "PROJECT_ID=acme-prod-1", "MEMORY=2Gi", "ALLOWED_TOOLS=s p'a$ce")
         self.ok(add)
         self.ok(run(folder, world, "project.sh", "create", "beta", "PROJECT_ID=beta-prod-1", "REGION=us-central1"))
         self.assertEqual(self.ok(run(folder, world, "project.sh", "current")), "beta\n")
@@ -344,13 +344,21 @@ class Scripts(unittest.TestCase):
         self.assertIn("* acme", self.ok(run(folder, world, "project.sh", "ls")))
         self.assertEqual(os.readlink(folder / ".env"), "projects/acme.env")
         self.assertEqual((folder / "projects/acme.env").stat().st_mode & 0o777, 0o600)
+        secrets = ("CLOUDRUN_CALLBACK_SECRET", "GATEHOUSE__AUTH__KEYS", "GATEHOUSE__auth__API_KEYS", "GATEHOUSE__WEBHOOK__SECRET",
+                   "GATEHOUSE__PLUGINS__REGISTRIES", "ANTHROPIC_OAUTH_TOKEN")
+        with (folder / "projects/acme.env").open("a") as file:
+            file.writelines(f"{name}=canary\n" for name in secrets)
         info = self.ok(run(folder, world, "project.sh", "info"))
         self.assertIn("MEMORY=2Gi", info)
-        self.assertIn("CLOUDRUN_CALLBACK_SECRET=(set)", info)
-        said = subprocess.run(["bash", "-c", 'source scripts/load-env.sh; printf "%s|" "$PROJECT_ID" "$GCS_LOGS_BUCKET" "$SERVICE_NAME" "$CLOUDRUN_CALLBACK_SECRET"'], cwd=folder, stdout=subprocess.PIPE, text=True)
+        self.assertNotIn("canary", info)
+        for name in secrets:
+            self.assertIn(f"{name}=(set)", info)
+        said = subprocess.run(["bash", "-c", 'source scripts/load-env.sh; printf "%s|" "$PROJECT_ID" "$GCS_LOGS_BUCKET" "$SERVICE_NAME" "$ALLOWED_TOOLS"'], cwd=folder, stdout=subprocess.PIPE, text=True)
         self.assertEqual(said.stdout, "acme-prod-1|acme-prod-1-gatehouse|acme-agent|s p'a$ce|")
         self.refused(run(folder, world, "project.sh", "add", "acme", "PROJECT_ID=x"), "is there already")
         self.refused(run(folder, world, "project.sh", "add", "other", "PROJECT_ID=other-prod-1", "NO_SUCH=1"), "no setting of .env.example")
+        self.refused(run(folder, world, "project.sh", "add", "other", "PROJECT_ID=other-prod-1", "GATEHOUSE_ADMIN_KEY=x"), "write it into projects/other.env")
+        self.assertFalse((folder / "projects/other.env").exists())
         self.refused(run(folder, world, "project.sh", "remove", "acme", given="no\n"), "nothing was removed")
         self.ok(run(folder, world, "project.sh", "rm", "acme", "--yes"))
         self.assertFalse((folder / ".env").exists())

@@ -539,18 +539,35 @@ async fn keys_are_not_guessed_in_bulk() {
         assert_eq!(nothing.status(), 401);
         assert_eq!(get(&gateway, &key_of("a"), "/tasks").await.0, 200);
     }
-
     for number in 0..3 {
         assert_eq!(
             guess(&format!("guess-{number}")).await,
             is(401, "unauthorized")
         );
     }
-
     for key in ["guess", &key_of("a"), &gateway.admin_key()] {
         assert_eq!(guess(key).await, is(429, "too-many-failures"), "{key}");
     }
     assert_eq!(gateway.try_get("/health").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn tokens_that_the_issuer_signed_are_no_guesses() {
+    let (issuer, stranger) = (Issuer::start().await, Issuer::start().await);
+    let gateway = with_issuer(with_keys(&[("a", "")]), &issuer)
+        .env("GATEHOUSE__AUTH__LIMITS__FAILURES_PER_MINUTE", "1")
+        .start()
+        .await;
+    let shows = async |token: &str| outcome(ask(&gateway, token, Method::GET, "/tasks")).await;
+    for token in [
+        issuer.token("rs", json!({"exp": now() - 90})),
+        issuer.token("rs", json!({"aud": "https://other.example"})),
+        issuer.token_with("rs", json!({"kid": "turned-since"}), json!({})),
+        stranger.token("rs", json!({})),
+    ] {
+        assert_eq!(shows(&token).await, is(401, "unauthorized"));
+    }
+    assert_eq!(shows(&key_of("a")).await, is(429, "too-many-failures"));
 }
 
 #[tokio::test]

@@ -105,8 +105,9 @@ impl IssuerKeys {
         })
     }
 
-    /// The key of this name; none where the issuer has none, as far as may be asked.
+    /// The key of this name; none where the issuer has none.
     pub(super) async fn named(&self, name: &str) -> Result<Option<Key>, Wrong> {
+        let began = Instant::now();
         let shared = &self.shared;
         let times = shared.times;
         let known = shared.known();
@@ -123,9 +124,15 @@ impl IssuerKeys {
             Arc::clone(shared).fetch_in_turn().await;
         }
         let known = shared.known();
-        match known.is_younger(times.kept) {
-            true => Ok(known.keys.get(name).cloned()),
-            false => Err(Wrong::IssuerAway),
+        if !known.is_younger(times.kept) {
+            return Err(Wrong::IssuerAway);
+        }
+        match known.keys.get(name) {
+            // The issuer may have made it since.
+            None if known.fetched < Some(began) => Err(Wrong::NoGuess(
+                "no such key is known, and the issuer cannot be asked again so soon".to_owned(),
+            )),
+            found => Ok(found.cloned()),
         }
     }
 }

@@ -69,16 +69,36 @@ impl<K: Eq + Hash> Rates<K> {
         })
     }
 
-    /// Whether there is one.
-    pub fn look(&self, key: K, now: Instant) -> Option<Standing> {
-        self.with(key, now, |bucket| bucket.wait_for(1.0))
+    /// Whether there is one. Who has no bucket was never charged, whatever others were.
+    pub fn look(&self, key: &K, now: Instant) -> Option<Standing> {
+        if self.per_minute == 0 {
+            return None;
+        }
+        let size = f64::from(self.per_minute);
+        let bucket = locked(&self.buckets).get(key).copied();
+        let bucket = bucket.map_or(self.full(now), |bucket| bucket.filled(size, now));
+        Some(self.standing(bucket, bucket.wait_for(1.0)))
     }
 
-    /// Takes one that is owed where there is none.
-    pub fn charge(&self, key: K, now: Instant) -> Option<Standing> {
-        let deepest = f64::from(self.per_minute) * -DEEPEST;
+    /// Takes one that is owed where there is none. Where there is no room, whoever owes least is forgotten.
+    pub fn charge(&self, key: K, now: Instant) -> Option<Standing>
+    where
+        K: Clone,
+    {
+        let size = f64::from(self.per_minute);
+        let mut buckets = locked(&self.buckets);
+        if buckets.len() >= MOST_BUCKETS && !buckets.contains_key(&key) {
+            let level = |bucket: &Bucket| bucket.filled(size, now).level;
+            let least = buckets
+                .iter()
+                .max_by(|(_, one), (_, other)| level(one).total_cmp(&level(other)));
+            if let Some(least) = least.map(|(key, _)| key.clone()) {
+                buckets.remove(&least);
+            }
+        }
+        drop(buckets);
         self.with(key, now, |bucket| {
-            bucket.level = (bucket.level - 1.0).max(deepest);
+            bucket.level = (bucket.level - 1.0).max(size * -DEEPEST);
             bucket.wait_for(1.0)
         })
     }
@@ -89,10 +109,7 @@ impl<K: Eq + Hash> Rates<K> {
             return None;
         }
         let size = f64::from(self.per_minute);
-        let full = Bucket {
-            level: size,
-            at: now,
-        };
+        let full = self.full(now);
         let mut buckets = locked(&self.buckets);
         if buckets.len() >= MOST_BUCKETS && !buckets.contains_key(&key) {
             buckets.retain(|_, bucket| bucket.filled(size, now).level < size);
@@ -104,14 +121,26 @@ impl<K: Eq + Hash> Rates<K> {
         };
         *bucket = bucket.filled(size, now);
         let missing = act(bucket);
+        Some(self.standing(*bucket, missing))
+    }
+
+    fn full(&self, now: Instant) -> Bucket {
+        Bucket {
+            level: f64::from(self.per_minute),
+            at: now,
+        }
+    }
+
+    fn standing(&self, bucket: Bucket, missing: f64) -> Standing {
+        let size = f64::from(self.per_minute);
         let seconds = |tokens: f64| Duration::from_secs_f64(tokens.max(0.0) * MINUTE / size);
-        Some(Standing {
+        Standing {
             limit: self.per_minute,
             // Never above the limit, and nothing below zero.
             remaining: bucket.level.clamp(0.0, size) as u32,
             full_in: seconds(size - bucket.level),
             wait: seconds(missing),
-        })
+        }
     }
 }
 
@@ -241,12 +270,12 @@ mod tests {
         for _ in 0..4 {
             rates.charge("a", now);
         }
-        let wait = rates.look("a", now).unwrap().wait;
+        let wait = rates.look(&"a", now).unwrap().wait;
         assert_eq!(wait, Duration::from_secs(90));
         for _ in 0..1000 {
             rates.charge("a", now);
         }
-        let wait = rates.look("a", now).unwrap().wait;
+        let wait = rates.look(&"a", now).unwrap().wait;
         assert!(wait <= Duration::from_secs(60 * 11), "{wait:?}");
     }
 
@@ -263,5 +292,24 @@ mod tests {
         let later = now + Duration::from_secs(60);
         assert!(rates.take(MOST_BUCKETS + 1, later).unwrap().wait.is_zero());
         assert_eq!(locked(&rates.buckets).len(), 1);
+    }
+
+    #[test]
+    fn however_many_fail_nobody_else_is_locked_out_and_who_owes_least_is_forgotten() {
+        let rates = Rates::new(1);
+        let now = Instant::now();
+        for address in 0..MOST_BUCKETS {
+            rates.charge(address, now);
+            rates.charge(address, now);
+        }
+        let later = now + Duration::from_secs(1);
+        for newcomer in [MOST_BUCKETS, MOST_BUCKETS + 1] {
+            assert!(rates.look(&newcomer, later).unwrap().wait.is_zero());
+            rates.charge(newcomer, later);
+            assert!(!rates.look(&newcomer, later).unwrap().wait.is_zero());
+        }
+        assert_eq!(locked(&rates.buckets).len(), MOST_BUCKETS);
+        assert!(rates.look(&MOST_BUCKETS, later).unwrap().wait.is_zero());
+        assert!(!rates.look(&0, later).unwrap().wait.is_zero());
     }
 }

@@ -23,6 +23,9 @@ use token::{Tokens, Wrong};
 /// The operator's name in records.
 pub const OPERATOR: &str = "operator";
 
+/// The tenant of what nobody can tell any more whose it is; no caller's can be named so.
+pub const NOBODY: &str = "?";
+
 /// Where nobody is asked.
 const ANONYMOUS: &str = "anonymous";
 
@@ -77,6 +80,8 @@ impl Caller {
 pub enum Refused {
     /// Nothing was shown, or nothing that counts here.
     Unknown,
+    /// A token that does not count here and is no guess: the issuer signed it, or its key is not known yet.
+    NoGuess,
     /// A token that cannot be judged now: the issuer's keys cannot be had.
     IssuerAway,
 }
@@ -87,6 +92,8 @@ pub struct Access {
     /// Those that were last told of; they may be turned while the gateway runs.
     keys: Mutex<Arc<Keys>>,
     tokens: Option<Tokens>,
+    /// Decided once: no key that is turned or lost later opens the gateway.
+    asks: bool,
     tenants: bool,
     /// What each may ask.
     pub limits: Limits,
@@ -95,9 +102,12 @@ pub struct Access {
 impl Access {
     /// By `[auth]`, with the operator's key filled in.
     pub fn new(auth: &config::Auth) -> Result<Self, Forbidden> {
+        let keys = Keys::of(auth);
+        let tokens = Tokens::new(&auth.oidc)?;
         Ok(Self {
-            keys: Mutex::new(Arc::new(Keys::of(auth))),
-            tokens: Tokens::new(&auth.oidc)?,
+            asks: tokens.is_some() || !keys.unnamed.is_empty() || !keys.named.is_empty(),
+            keys: Mutex::new(Arc::new(keys)),
+            tokens,
             tenants: auth.oidc.tenant_claim.is_some()
                 || auth.keys.values().any(|key| !key.tenant.is_empty()),
             limits: Limits::new(&auth.limits),
@@ -117,12 +127,17 @@ impl Access {
 
     /// Whether somebody who shows nothing is refused.
     pub fn asks(&self) -> bool {
-        self.tokens.is_some() || self.keys().asks()
+        self.asks
     }
 
     /// Whether the caller may know of what nobody can tell any more whose it is.
     pub fn sees_what_is_nobodys(&self, caller: &Caller) -> bool {
         caller.operator || !self.tenants
+    }
+
+    /// Whether the caller may know of what is this tenant's, or nobody's.
+    pub fn shows(&self, caller: &Caller, tenant: &str) -> bool {
+        caller.sees(tenant) || (tenant == NOBODY && self.sees_what_is_nobodys(caller))
     }
 
     /// The operator, where this is its key.
@@ -133,7 +148,7 @@ impl Access {
 
     /// Who shows this, the operator left aside.
     pub async fn identify(&self, shown: Option<&str>) -> Result<Caller, Refused> {
-        if !self.asks() {
+        if !self.asks {
             return Ok(Caller::unnamed(ANONYMOUS, ANONYMOUS));
         }
         let shown = shown.ok_or(Refused::Unknown)?;
@@ -147,6 +162,10 @@ impl Access {
             Wrong::Token(why) => {
                 tracing::debug!(why, "a token was refused");
                 Refused::Unknown
+            }
+            Wrong::NoGuess(why) => {
+                tracing::debug!(why, "a token was refused");
+                Refused::NoGuess
             }
             Wrong::IssuerAway => Refused::IssuerAway,
         })
@@ -176,10 +195,6 @@ impl Keys {
             unnamed: auth.api_keys.iter().map(hash).collect(),
             named: named.collect(),
         }
-    }
-
-    fn asks(&self) -> bool {
-        !self.unnamed.is_empty() || !self.named.is_empty()
     }
 
     fn caller(&self, shown: &str) -> Option<Caller> {

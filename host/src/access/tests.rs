@@ -73,6 +73,11 @@ async fn keys_that_are_turned_while_the_gateway_runs_count_at_once() {
     access.renew(&turned.unwrap().auth);
     assert_eq!(who(&access, "first-key").await, None);
     assert!(who(&access, "second-key").await.is_some());
+    access.renew(&load(&Sources::default()).unwrap().auth);
+    for shown in [None, Some("second-key")] {
+        assert_eq!(access.identify(shown).await, Err(Refused::Unknown));
+    }
+    assert!(access.asks(), "no key is left, and still it asks");
 }
 
 #[tokio::test]
@@ -95,6 +100,25 @@ fn a_caller_sees_its_tenant_and_the_operator_everything() {
     assert!(operator.sees("a") && operator.sees(""));
     assert_eq!(caller.only_tenant(), Some("a"));
     assert_eq!(operator.only_tenant(), None);
+}
+
+#[test]
+fn what_is_nobodys_is_shown_to_the_operator_and_to_all_where_there_are_no_tenants() {
+    assert!(!config::is_tenant(NOBODY));
+    let operator = Caller::unnamed(OPERATOR, OPERATOR);
+    let key = |tenant: &str| {
+        let hash = hash("key");
+        format!("{{ ci = {{ sha256 = [\"{hash}\"], tenant = \"{tenant}\" }} }}")
+    };
+    for (tenant, shown) in [("", true), ("a", false)] {
+        let access = access(&[("auth.keys", &key(tenant))]);
+        for tenant in ["", "a"] {
+            let caller = Caller::named("ci".to_owned(), tenant.to_owned(), "key");
+            assert_eq!(access.shows(&caller, NOBODY), shown);
+            assert!(access.shows(&caller, tenant));
+        }
+        assert!(access.shows(&operator, NOBODY));
+    }
 }
 
 #[test]

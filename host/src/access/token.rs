@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
@@ -23,6 +24,8 @@ const SKEW: u64 = 60;
 pub(super) enum Wrong {
     /// For the log; holds nothing of the token.
     Token(String),
+    /// The same; but the issuer signed it, or nobody could look whether it did.
+    NoGuess(String),
     /// It may be good; nobody can tell now.
     IssuerAway,
 }
@@ -80,23 +83,34 @@ impl Tokens {
         validation.set_audience(&self.audience);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let claims = decode::<Map<String, Value>>(token, &key.key, &validation)
-            .map_err(|error| Wrong::Token(error.to_string()))?
+            .map_err(|error| match is_about_claims(error.kind()) {
+                true => Wrong::NoGuess(error.to_string()),
+                false => Wrong::Token(error.to_string()),
+            })?
             .claims;
         self.caller(&claims, Timestamp::now())
+            .map_err(Wrong::NoGuess)
     }
 
     /// Whom the claims of a token with a good signature name.
-    fn caller(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Caller, Wrong> {
+    fn caller(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Caller, String> {
         let latest = now.as_second().saturating_add_unsigned(SKEW);
         if let Some(issued) = claims.get("iat")
             && issued.as_f64().is_none_or(|issued| issued > latest as f64)
         {
-            return Err(wrong("it was issued in the future"));
+            return Err("it was issued in the future".to_owned());
         }
-        // An issuer may say what its users wrote themselves, as long as it says so.
-        let by_email = self.caller_claim == "email" || self.require.contains_key("email");
-        if by_email && claims.get("email_verified").and_then(Value::as_bool) == Some(false) {
-            return Err(wrong("its email is not verified"));
+        // An issuer may pass on what its users wrote themselves. Some say that they looked in a text.
+        let by_email = self.caller_claim == "email"
+            || self.tenant_claim.as_deref() == Some("email")
+            || self.require.contains_key("email");
+        let verified = match claims.get("email_verified") {
+            Some(Value::Bool(verified)) => *verified,
+            Some(Value::String(verified)) => verified == "true",
+            _ => false,
+        };
+        if by_email && !verified {
+            return Err("its email is not verified".to_owned());
         }
         for (claim, values) in &self.require {
             let is_one = |value: &Value| {
@@ -110,23 +124,37 @@ impl Tokens {
                 None => false,
             };
             if !fits {
-                return Err(Wrong::Token(format!("`{claim}` is not as required")));
+                return Err(format!("`{claim}` is not as required"));
             }
         }
         let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
         let name = text(&self.caller_claim).filter(|name| {
             (1..=LONGEST_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
         });
-        let name = name.ok_or_else(|| wrong("it does not tell who calls"))?;
+        let name = name.ok_or("it does not tell who calls")?;
         let tenant = match &self.tenant_claim {
             None => "",
             Some(claim) => text(claim)
                 .filter(|tenant| is_tenant(tenant))
-                .ok_or_else(|| wrong("it does not tell the tenant"))?,
+                .ok_or("it does not tell the tenant")?,
         };
         let name = format!("oidc:{name}");
         Ok(Caller::named(name, tenant.to_owned(), "token"))
     }
+}
+
+/// Claims are looked at when the signature was found to be good.
+fn is_about_claims(error: &ErrorKind) -> bool {
+    matches!(
+        error,
+        ErrorKind::ExpiredSignature
+            | ErrorKind::ImmatureSignature
+            | ErrorKind::InvalidIssuer
+            | ErrorKind::InvalidAudience
+            | ErrorKind::InvalidSubject
+            | ErrorKind::MissingRequiredClaim(_)
+            | ErrorKind::InvalidClaimFormat(_)
+    )
 }
 
 #[cfg(test)]

@@ -103,5 +103,33 @@ fn an_email_that_the_issuer_did_not_verify_names_nobody() {
         caller(&tokens, claims(true)).unwrap().0,
         "oidc:a@example.com"
     );
-    assert_eq!(caller(&tokens, claims(false)), None);
+    let claims =
+        |verified: Value| json!({"sub": "1", "email": "a@example.com", "email_verified": verified});
+    for verified in [
+        json!(false),
+        json!(null),
+        json!("TRUE"),
+        json!(1),
+        json!(["true"]),
+    ] {
+        assert_eq!(
+            caller(&tokens, claims(verified.clone())),
+            None,
+            "{verified}"
+        );
+    }
+    assert!(caller(&tokens, claims(json!("true"))).is_some());
+    let silent = json!({"sub": "1", "email": "a@example.com"});
+    assert_eq!(caller(&tokens, silent.clone()), None);
+    for setting in [
+        ("auth.oidc.tenant_claim", "email"),
+        ("auth.oidc.require", "{ email = \"a@example.com\" }"),
+    ] {
+        let tokens = self::tokens(&[setting]);
+        assert_eq!(caller(&tokens, silent.clone()), None, "{setting:?}");
+        assert!(
+            caller(&tokens, claims(json!(true))).is_some(),
+            "{setting:?}"
+        );
+    }
 }

@@ -501,3 +501,52 @@ fn registries_come_by_their_hosts_from_a_file_or_in_one_line() {
 
 #[path = "signatures_tests.rs"]
 mod signatures;
+
+#[test]
+fn what_was_meant_to_keep_strangers_out_never_lets_them_in_by_a_slip() {
+    for (name, value, key) in [
+        ("AUDIENCE", "https://gatehouse.example", "audience"),
+        ("JWKS_URL", "https://issuer.example/keys", "jwks_url"),
+        ("CALLER_CLAIM", "email", "caller_claim"),
+        ("TENANT_CLAIM", "hd", "tenant_claim"),
+        ("REQUIRE", "{ hd = \"example.com\" }", "require"),
+    ] {
+        let name = format!("GATEHOUSE__AUTH__OIDC__{name}");
+        let said = mistakes(&environment(&[(&name, value)]));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains(&format!("`auth.oidc.{key}`")) && said[0].contains("auth.oidc.issuer")
+        );
+    }
+    for variable in ["GATEHOUSE_API_KEYS", "GATEHOUSE__AUTH__API_KEYS"] {
+        let said = mistakes(&environment(&[(variable, " , ")])).join("\n");
+        assert!(said.contains("`auth.api_keys`"), "{said}");
+    }
+
+    let empty = ("GATEHOUSE__AUTH__API_KEYS", " ");
+    let named = load(&environment(&[("GATEHOUSE_API_KEYS", "key-1"), empty])).unwrap();
+    assert_eq!(named.auth.api_keys.len(), 1);
+    let (_scratch, mut sources) = file("[auth]\napi_keys = \"key-1\"");
+    sources
+        .environment
+        .insert(empty.0.to_owned(), String::new());
+    assert_eq!(load(&sources).unwrap().auth.api_keys.len(), 1);
+}
+
+#[test]
+fn a_job_knows_nothing_of_tokens_wherever_they_were_set() {
+    let (_scratch, mut sources) = file(
+        "[auth.oidc]\nissuer = \"https://issuer.example\"\naudience = \"us\"\ncaller_claim = \"email\"\n\
+         jwks_url = \"https://issuer.example/keys\"\nrequire = { hd = \"example.com\" }",
+    );
+    let tenant = "GATEHOUSE__AUTH__OIDC__TENANT_CLAIM";
+    sources
+        .environment
+        .insert(tenant.to_owned(), "hd".to_owned());
+    let environment = job_environment(&sources, &load(&sources).unwrap());
+    let of_job = load(&Sources {
+        environment,
+        ..Sources::default()
+    });
+    assert_eq!(of_job.unwrap().auth.oidc.issuer, None);
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::variables::{FILE, NAMED, PREFIX, TABLES, key_of, variable_of};
+use super::variables::{FILE, NAMED, PREFIX, SECRET_KEYS, TABLES, key_of, variable_of};
 use super::{Origin, Sources, nearest};
 
 /// Every key with its default and the comments that document it.
@@ -71,6 +71,10 @@ pub(super) fn merge(defaults: &Merged, sources: &Sources, mistakes: &mut Vec<Str
     log_levels(&mut merged, sources, mistakes);
     for (name, text) in &sources.environment {
         if let Some(key) = key_of(name) {
+            // As with the variables above: what is left empty must not take a secret away.
+            if SECRET_KEYS.contains(&key.as_str()) && text.trim().is_empty() {
+                continue;
+            }
             set_text(
                 &mut merged,
                 &key,

@@ -30,29 +30,30 @@ impl Config {
     }
 
     /// The same settings with what `read` holds in place of the names, checked as what is written into them
-    /// directly is. A secret may hold several values for a list, with commas between.
+    /// directly is. A secret may hold several values for a list, with commas between. Keys that stand in
+    /// `withdrawn` are left out.
     pub fn with_secrets(
         &self,
         read: &BTreeMap<SecretName, SecretString>,
+        withdrawn: &BTreeSet<SecretName>,
     ) -> Result<Self, Mistakes> {
-        let found = |secret: &SecretString| {
-            let name = self.secret_name(secret.expose_secret())?.ok()?;
-            read.get(&name)
-        };
+        let name = |secret: &SecretString| self.secret_name(secret.expose_secret())?.ok();
+        let found = |secret: &SecretString| read.get(&name(secret)?);
+        let counts =
+            |secret: &&SecretString| name(secret).is_none_or(|name| !withdrawn.contains(&name));
         let one = |secret: &SecretString| {
             found(secret).map_or_else(
                 || secret.clone(),
                 |text| SecretString::from(text.expose_secret().trim()),
             )
         };
-        let several = |list: &[SecretString]| {
-            let each = list.iter().map(|secret| match found(secret) {
-                Some(text) => units::split_secrets(text.expose_secret()),
-                None => vec![secret.clone()],
-            });
-            each.collect::<Vec<_>>()
+        let each = |secret: &SecretString| match found(secret) {
+            Some(text) => units::split_secrets(text.expose_secret()),
+            None => vec![secret.clone()],
         };
-        let (api_keys, webhook) = (several(&self.auth.api_keys), several(&self.webhook.secret));
+        let api_keys = self.auth.api_keys.iter().filter(counts).map(each);
+        let api_keys: Vec<_> = api_keys.collect();
+        let webhook: Vec<_> = self.webhook.secret.iter().map(each).collect();
         for (key, lists) in [("auth.api_keys", &api_keys), ("webhook.secret", &webhook)] {
             // Without any key nobody would be asked for one.
             if lists.iter().any(Vec::is_empty) {
@@ -62,7 +63,7 @@ impl Config {
         }
         let mut config = self.clone();
         config.auth.api_keys = api_keys.into_iter().flatten().collect();
-        config.auth.admin_key = self.auth.admin_key.as_ref().map(one);
+        config.auth.admin_key = self.auth.admin_key.as_ref().filter(counts).map(one);
         config.webhook.secret = webhook.into_iter().flatten().collect();
         for registry in config.plugins.registries.values_mut() {
             registry.password = registry.password.as_ref().map(one);

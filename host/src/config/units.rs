@@ -149,7 +149,9 @@ pub(super) fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D
 pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
     let value = Value::deserialize(from)?;
     let secrets = match &value {
-        Value::String(text) => Some(split_secrets(text)),
+        // Whoever wrote something meant a secret: with none, nobody would be asked for one.
+        Value::String(text) => Some(split_secrets(text))
+            .filter(|secrets| !secrets.is_empty() || text.trim().is_empty()),
         Value::Array(items) => items
             .iter()
             .map(|item| item.as_str().map(SecretString::from))

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Config, KeyDigest, Keys, Launcher};
+use super::{Config, KeyDigest, Keys, Launcher, Origin};
 use crate::admission;
 use crate::outbound::is_this_machine;
 
@@ -260,6 +260,7 @@ fn callers(review: &mut Review<'_>) {
 fn tokens(review: &mut Review<'_>) {
     let oidc = &review.config.auth.oidc;
     let Some(issuer) = &oidc.issuer else {
+        tokens_of_nobody(review);
         return;
     };
     let safe = |url: &url::Url| {
@@ -289,6 +290,27 @@ fn tokens(review: &mut Review<'_>) {
         !oidc.caller_claim.trim().is_empty(),
         "names the claim that tells who calls, such as \"sub\" or \"email\"",
     );
+}
+
+/// Without an issuer nobody is asked for a token: whoever set anything about tokens meant otherwise.
+fn tokens_of_nobody(review: &mut Review<'_>) {
+    let oidc = &review.config.auth.oidc;
+    let claim = "auth.oidc.caller_claim";
+    let origin = review.config.origins.get(claim);
+    let claim_is_set = origin.is_some_and(|origin| *origin != Origin::Default);
+    for (key, is_set) in [
+        ("auth.oidc.audience", !oidc.audience.is_empty()),
+        ("auth.oidc.jwks_url", oidc.jwks_url.is_some()),
+        (claim, claim_is_set && !oidc.caller_claim.trim().is_empty()),
+        ("auth.oidc.tenant_claim", oidc.tenant_claim.is_some()),
+        ("auth.oidc.require", !oidc.require.is_empty()),
+    ] {
+        review.require(
+            &[key, "auth.oidc.issuer"],
+            !is_set,
+            "needs auth.oidc.issuer, without which no token is asked for; set that, or leave this empty",
+        );
+    }
 }
 
 fn requests(review: &mut Review<'_>) {

@@ -111,7 +111,15 @@ pub fn job_environment(sources: &Sources, config: &Config) -> BTreeMap<String, S
         }
     }
     // Who may call is nothing to a job; part of it stands in the environment, which a job is not given.
-    for (key, nothing) in [("keys", "{}"), ("oidc.issuer", "")] {
+    for (key, nothing) in [
+        ("keys", "{}"),
+        ("oidc.issuer", ""),
+        ("oidc.audience", ""),
+        ("oidc.jwks_url", ""),
+        ("oidc.caller_claim", ""),
+        ("oidc.tenant_claim", ""),
+        ("oidc.require", "{}"),
+    ] {
         job.insert(variable_of(&format!("auth.{key}")), nothing.to_owned());
     }
     // A job loads by digest what the gateway has verified. It needs no key, and a key that is gone must not

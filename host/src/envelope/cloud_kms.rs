@@ -16,6 +16,9 @@ use super::{DataKey, EnvelopeError, KeyService, Wrapped};
 use crate::config::Google;
 use crate::google::{Failure, insist, placed, tried_once};
 
+/// A request that is refused as invalid is made so many times more.
+const AGAIN: u32 = 2;
+
 /// The key that `[google]` names.
 #[derive(Debug)]
 pub(super) struct CloudKms {
@@ -120,7 +123,7 @@ impl CloudKms {
 #[async_trait]
 impl KeyService for CloudKms {
     async fn wrap(&self, key: &DataKey, aad: &[u8]) -> Result<Wrapped, EnvelopeError> {
-        let reply = insist(|| self.encrypt(key, aad))
+        let reply = undamaged(|| self.encrypt(key, aad))
             .await
             .map_err(|failure| self.failed(&failure, "cloudkms.cryptoKeyEncrypter"))?;
         Ok(Wrapped {
@@ -138,7 +141,7 @@ impl KeyService for CloudKms {
         if !may_be_ours {
             return Err(EnvelopeError::Refused("another key wrapped its data key"));
         }
-        let reply = match insist(|| self.decrypt(&wrapped.key, aad)).await {
+        let reply = match undamaged(|| self.decrypt(&wrapped.key, aad)).await {
             Ok(reply) => reply,
             Err(Failure::Refused(Code::InvalidArgument, words)) => {
                 tracing::warn!(words, "Cloud KMS does not unwrap a data key");
@@ -157,6 +160,23 @@ impl KeyService for CloudKms {
 
     fn kind(&self) -> &'static str {
         "cloud-kms"
+    }
+}
+
+/// Calls as [`insist`] does. A request that was damaged on its way is refused just as one that was wrong, so
+/// it is made again before that counts.
+async fn undamaged<T, F: Future<Output = Result<T, Failure>>>(
+    call: impl Fn() -> F,
+) -> Result<T, Failure> {
+    let mut again = AGAIN;
+    loop {
+        match insist(&call).await {
+            Err(Failure::Refused(Code::InvalidArgument, words)) if again > 0 => {
+                tracing::debug!(words, "Cloud KMS takes a request for invalid; trying again");
+                again -= 1;
+            }
+            done => return done,
+        }
     }
 }
 

@@ -69,8 +69,8 @@ async fn identify(app: &App, shown: Option<&str>, peer: IpAddr) -> Result<Caller
                 "Tokens cannot be checked now: their issuer does not answer; try again later";
             Err(Problem::new(ISSUER_UNAVAILABLE, error))
         }
-        Err(Refused::Unknown) => {
-            if shown.is_some() {
+        Err(refused @ (Refused::Unknown | Refused::NoGuess)) => {
+            if shown.is_some() && refused == Refused::Unknown {
                 access.limits.failures.charge(peer, Instant::now());
             }
             let error =
@@ -82,7 +82,7 @@ async fn identify(app: &App, shown: Option<&str>, peer: IpAddr) -> Result<Caller
 
 /// That the address has shown too much that was wrong.
 fn locked(app: &App, peer: IpAddr) -> Option<Problem> {
-    let standing = app.access.limits.failures.look(peer, Instant::now())?;
+    let standing = app.access.limits.failures.look(&peer, Instant::now())?;
     let error = "Too many wrong keys or tokens came from this address; try again later";
     let problem = || Problem::new(TOO_MANY_FAILURES, error).after(standing.wait);
     (!standing.wait.is_zero()).then(problem)
@@ -153,15 +153,16 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// further to the front.
 fn peer(extensions: &axum::http::Extensions, headers: &HeaderMap, proxies: usize) -> IpAddr {
     let connected = extensions.get::<Peer>().map(|Peer(address)| *address);
-    let told: Vec<&str> = headers
+    // What cannot be read keeps its place: no byte of a caller's moves what proxies wrote.
+    let told: Vec<&[u8]> = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .collect();
-    let told = proxies
-        .checked_sub(1)
-        .and_then(|nearer| told.iter().rev().nth(nearer)?.trim().parse().ok());
+    let told = proxies.checked_sub(1).and_then(|nearer| {
+        let told = told.iter().rev().nth(nearer)?;
+        std::str::from_utf8(told).ok()?.trim().parse().ok()
+    });
     let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     match told.or(connected).unwrap_or(unknown).to_canonical() {
         // Who has one address there has all of its network.
@@ -275,6 +276,13 @@ mod tests {
         assert_eq!(seen(1), "192.0.2.3");
         assert_eq!(seen(2), "198.51.100.7");
         assert_eq!(seen(8), "10.0.0.1");
+        let mut unreadable = headers_of(&lines);
+        let bytes = HeaderValue::from_bytes(b"198.51.100.9, \xff, 192.0.2.4").unwrap();
+        unreadable.append("x-forwarded-for", bytes);
+        let seen = |proxies| peer(&extensions, &unreadable, proxies).to_string();
+        let found = [1, 2, 3, 4].map(seen);
+        let expected = ["192.0.2.4", "10.0.0.1", "198.51.100.9", "192.0.2.3"];
+        assert_eq!(found, expected);
         let network = |address: &str| {
             let mut extensions = axum::http::Extensions::new();
             extensions.insert(Peer(address.parse().unwrap()));

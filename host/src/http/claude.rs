@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use crate::agent;
 
@@ -23,6 +23,7 @@ const MAX_VERSION: usize = 100;
 #[derive(Debug)]
 pub struct ClaudeCli {
     configured: Option<PathBuf>,
+    /// Whoever starts the CLI holds it, so that many who ask at once start one.
     last: Mutex<Option<(Instant, Value)>>,
 }
 
@@ -37,15 +38,11 @@ impl ClaudeCli {
 
     /// `{"cliAvailable","version"?}`; asked for at most once a minute, by starting it.
     pub async fn report(&self) -> Value {
-        let last = self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some((at, report)) = last
+        let mut last = self.last.lock().await;
+        if let Some((at, report)) = &*last
             && at.elapsed() < FRESH
         {
-            return report;
+            return report.clone();
         }
         let version = match agent::find_binary(self.configured.as_deref()) {
             Some(binary) => version(&binary).await,
@@ -55,8 +52,7 @@ impl ClaudeCli {
             Some(version) => json!({ "cliAvailable": true, "version": version }),
             None => json!({ "cliAvailable": false }),
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), report.clone()));
+        *last = Some((Instant::now(), report.clone()));
         report
     }
 }

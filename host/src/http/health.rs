@@ -1,6 +1,6 @@
 //! `GET /`, `/health`, `/healthz`, `/ready`: for people and for whatever watches over the gateway.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{RawQuery, State};
@@ -10,12 +10,17 @@ use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::bucket::{Bucket, Durability, When};
 
 /// An answer about the storage holds for so long: nobody must be asked for a key to get one.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// Names of the objects that are written for it.
+const OBJECTS: u128 = 16;
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -29,6 +34,10 @@ pub(super) fn router() -> Router<Arc<App>> {
 #[derive(Debug)]
 pub struct StorageProbe {
     bucket: Arc<dyn Bucket>,
+    /// Google takes about one write a second of one object: gateways on one bucket must not share it, and
+    /// their objects must not pile up.
+    object: String,
+    /// Whoever writes holds it, so that many who ask at once write once.
     last: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -37,13 +46,14 @@ impl StorageProbe {
     pub fn new(bucket: Arc<dyn Bucket>) -> Self {
         Self {
             bucket,
+            object: format!("probe/{}", Uuid::new_v4().as_u128() % OBJECTS),
             last: Mutex::new(None),
         }
     }
 
     async fn is_writable(&self) -> bool {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, writable)) = last
+        let mut last = self.last.lock().await;
+        if let Some((at, writable)) = *last
             && at.elapsed() < FRESH
         {
             return writable;
@@ -51,7 +61,7 @@ impl StorageProbe {
         let written = self
             .bucket
             .put(
-                "probe/writable",
+                &self.object,
                 // A disk that is full still takes an empty file.
                 Bytes::from_static(&[0; 64 * 1024]),
                 When::Always,
@@ -61,8 +71,7 @@ impl StorageProbe {
         if let Err(error) = &written {
             tracing::warn!(%error, "the storage takes no write");
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), written.is_ok()));
+        *last = Some((Instant::now(), written.is_ok()));
         written.is_ok()
     }
 }
@@ -120,4 +129,36 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
         Json(json!({ "ready": ready, "plugins": plugins, "storage": storage })),
     )
         .into_response()
+}
+
+#[cfg(all(test, feature = "gcp"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use fake_google::FakeGoogle;
+
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_write_once() {
+        let fake = FakeGoogle::start().await.unwrap();
+        fake.set_latency(Duration::from_millis(50));
+        let given = [
+            ("GCS_LOGS_BUCKET", "logs".to_owned()),
+            ("PROJECT_ID", "p-1".to_owned()),
+            ("REGION", "europe-west3".to_owned()),
+            ("GATEHOUSE__GOOGLE__ENDPOINT", fake.url()),
+        ];
+        let environment = given.map(|(name, value)| (name.to_owned(), value));
+        let config = load(&Sources {
+            environment: environment.into(),
+            ..Sources::default()
+        });
+        let bucket = crate::bucket::open(&config.unwrap()).await.unwrap();
+        let probe = StorageProbe::new(bucket);
+        let all = futures::future::join_all((0..20).map(|_| probe.is_writable())).await;
+        assert!(all.iter().all(|writable| *writable));
+        assert_eq!(fake.count("storage.insert"), 1);
+    }
 }

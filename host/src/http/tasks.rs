@@ -65,7 +65,7 @@ pub(super) async fn find(
     id: &TaskId,
 ) -> Result<Option<Record>, Problem> {
     match app.tasks.get(id).await {
-        Ok(record) => Ok(record.filter(|record| caller.sees(&record.tenant))),
+        Ok(record) => Ok(record.filter(|record| app.access.shows(caller, &record.tenant))),
         Err(TaskError::Damaged { .. }) if !app.access.sees_what_is_nobodys(caller) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Map;
 
 use super::attend::Attendant;
+use crate::access::NOBODY;
 use crate::admission::Payload;
 use crate::envelope::Purpose;
 use crate::task::{Ending, Mode, Reason, TaskError, TaskId, names};
@@ -52,7 +53,8 @@ fn nothing_known() -> Payload {
         request: Map::new(),
         plugin_set: String::new(),
         caller: "unknown".to_owned(),
-        tenant: String::new(),
+        // The default tenant is somebody.
+        tenant: NOBODY.to_owned(),
         mode: Mode::Async,
         created_at: Timestamp::now(),
         approved_tools: Vec::new(),

@@ -18,6 +18,6 @@ impl SecretManager {
     /// Fails.
     pub async fn read(&self, name: &SecretName) -> Result<SecretString, Unreadable> {
         let words = format!("{name}: Secret Manager needs a build with the feature `gcp`");
-        Err(Unreadable(words))
+        Err(Unreadable::Failed(words))
     }
 }

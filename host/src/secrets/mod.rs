@@ -18,5 +18,12 @@ pub use text::SecretText;
 
 /// Why a secret cannot be read, for operators: the secret, what was said, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreadable(String);
+pub enum Unreadable {
+    /// Somebody saw to it: the version is disabled or destroyed, the secret is gone, or this account may
+    /// not read it.
+    #[error("{0}")]
+    Withdrawn(String),
+    /// The service is away, or what the secret holds is of no use.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -38,10 +38,10 @@ impl SecretManager {
         });
         let client = client
             .await
-            .map_err(|error| Unreadable(format!("{name}: Secret Manager: {error}")))?;
+            .map_err(|error| Unreadable::Failed(format!("{name}: Secret Manager: {error}")))?;
         insist(|| access(client, name))
             .await
-            .map_err(|failure| Unreadable(format!("{name}: {failure}{}", advice(&failure))))
+            .map_err(|failure| unreadable(name, &failure))
     }
 }
 
@@ -66,6 +66,16 @@ async fn access(client: &SecretManagerService, name: &SecretName) -> Result<Secr
     match text.trim() {
         "" => Err(refused("it is blank".to_owned())),
         _ => Ok(SecretString::from(text)),
+    }
+}
+
+fn unreadable(name: &SecretName, failure: &Failure) -> Unreadable {
+    let words = format!("{name}: {failure}{}", advice(failure));
+    match failure {
+        Failure::Refused(Code::PermissionDenied | Code::NotFound | Code::FailedPrecondition, _) => {
+            Unreadable::Withdrawn(words)
+        }
+        _ => Unreadable::Failed(words),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::StreamExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::SecretManager;
+use super::{SecretManager, Unreadable};
 use crate::config::{Config, Mistakes, SecretName};
 
 /// Secrets that are asked for at once.
@@ -19,6 +19,8 @@ pub struct SecretSettings {
     manager: SecretManager,
     written: Config,
     read: BTreeMap<SecretName, SecretString>,
+    /// Of them, those that nobody is to read any more.
+    withdrawn: BTreeSet<SecretName>,
 }
 
 impl SecretSettings {
@@ -59,18 +61,19 @@ impl SecretSettings {
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
         }
-        let filled = config.with_secrets(&read)?;
+        let filled = config.with_secrets(&read, &BTreeSet::new())?;
         let written = std::mem::replace(config, filled);
         Ok(Self {
             manager,
             written,
             read,
+            withdrawn: BTreeSet::new(),
         })
     }
 
     /// Looks every `google.secrets_age` at those of callers and of webhooks, and tells `changed` the settings
-    /// with what they hold now. What cannot be read or used changes nothing: a gateway goes on with what it
-    /// had. Ends at once where none can change.
+    /// with what they hold now. Keys that were withdrawn count no more; what else cannot be read or used
+    /// leaves what was there. Ends at once where none can change.
     pub async fn keep_current(mut self, changed: impl Fn(&Config)) {
         let watched: BTreeSet<SecretName> = self
             .written
@@ -83,42 +86,65 @@ impl SecretSettings {
             .collect();
         while !watched.is_empty() {
             tokio::time::sleep(self.written.google.secrets_age).await;
-            let now = self.read_again(&watched).await;
-            let same = |(name, value): (&SecretName, &SecretString)| {
-                self.read
-                    .get(name)
-                    .is_some_and(|before| before.expose_secret() == value.expose_secret())
-            };
-            if now.iter().all(same) {
-                continue;
-            }
-            match self.written.with_secrets(&now) {
-                Ok(config) => {
-                    tracing::info!("secrets of the settings have changed and count from now on");
-                    self.read = now;
-                    changed(&config);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "what secrets hold now cannot be used; the ones before still count");
-                }
+            if let Some(config) = self.look_again(&watched).await {
+                tracing::info!("secrets of the settings have changed and count from now on");
+                changed(&config);
             }
         }
     }
 
-    /// What they hold now, or held when they could be read.
-    async fn read_again(
-        &self,
-        watched: &BTreeSet<SecretName>,
-    ) -> BTreeMap<SecretName, SecretString> {
-        let mut now = self.read.clone();
+    /// The settings, where something in them is another now.
+    async fn look_again(&mut self, watched: &BTreeSet<SecretName>) -> Option<Config> {
+        let mut new = BTreeMap::new();
+        let mut config = None;
         for name in watched {
             match self.manager.read(name).await {
-                Ok(value) => drop(now.insert(name.clone(), value)),
+                Ok(value) if self.holds(name, &value) => {}
+                Ok(value) => drop(new.insert(name.clone(), value)),
+                Err(Unreadable::Withdrawn(why)) => {
+                    if self.withdrawn.insert(name.clone()) {
+                        tracing::error!(why, "a secret was withdrawn; keys in it count no more");
+                        config = self.written.with_secrets(&self.read, &self.withdrawn).ok();
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a secret cannot be read again; what it held still counts");
                 }
             }
         }
-        now
+        if new.is_empty() {
+            return config;
+        }
+        if let Ok(all) = self.take(&new) {
+            return Some(all);
+        }
+        // One that is of no use must not keep out the others.
+        for (name, value) in new {
+            match self.take(&BTreeMap::from([(name, value)])) {
+                Ok(with_it) => config = Some(with_it),
+                Err(error) => {
+                    tracing::error!(%error, "what a secret holds now cannot be used; what it held still counts");
+                }
+            }
+        }
+        config
+    }
+
+    fn holds(&self, name: &SecretName, value: &SecretString) -> bool {
+        let before = self.read.get(name);
+        !self.withdrawn.contains(name)
+            && before.is_some_and(|before| before.expose_secret() == value.expose_secret())
+    }
+
+    /// The settings with these; they count from now on, unless they are of no use.
+    fn take(&mut self, new: &BTreeMap<SecretName, SecretString>) -> Result<Config, Mistakes> {
+        let (mut read, mut withdrawn) = (self.read.clone(), self.withdrawn.clone());
+        for (name, value) in new {
+            read.insert(name.clone(), value.clone());
+            withdrawn.remove(name);
+        }
+        let config = self.written.with_secrets(&read, &withdrawn)?;
+        (self.read, self.withdrawn) = (read, withdrawn);
+        Ok(config)
     }
 }

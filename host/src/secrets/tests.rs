@@ -257,7 +257,7 @@ async fn every_mistake_is_listed_with_its_key_and_nothing_of_a_secret() {
 }
 
 #[tokio::test]
-async fn a_new_version_counts_soon_and_what_cannot_be_used_or_read_changes_nothing() {
+async fn a_new_version_counts_soon_and_what_cannot_be_used_or_had_changes_nothing() {
     let fake = FakeGoogle::start().await.unwrap();
     fake.add_secret(SECRET, "key-1");
     let mut config = settings(&fake, &[("GATEHOUSE_API_KEYS", "secret://key")]);
@@ -272,13 +272,68 @@ async fn a_new_version_counts_soon_and_what_cannot_be_used_or_read_changes_nothi
 
     fake.add_secret(SECRET, "no key");
     until_asked(&fake, 3).await;
-    fake.every("secrets.", 1, Fault::Status(403));
+    fake.every("secrets.", 1, Fault::Status(503));
     until_asked(&fake, 3).await;
     fake.heal();
     assert_eq!(*told.borrow(), "key-2");
 
     fake.add_secret(SECRET, "key-3");
     told.wait_for(|keys| keys == "key-3").await.unwrap();
+    watching.abort();
+}
+
+#[tokio::test]
+async fn keys_of_a_secret_that_was_withdrawn_are_dropped_and_come_back_with_it() {
+    let fake = FakeGoogle::start().await.unwrap();
+    fake.add_secret(SECRET, "key-1");
+    fake.add_secret("projects/p-1/secrets/admin", "key-of-the-operator");
+    let given = [
+        ("GATEHOUSE_API_KEYS", "secret://key,key-2"),
+        ("GATEHOUSE_ADMIN_KEY", "secret://admin"),
+        ("CLOUDRUN_CALLBACK_SECRET", "secret://key"),
+    ];
+    let mut config = settings(&fake, &given);
+    let secrets = SecretSettings::fill(&mut config).await.unwrap();
+    let (sender, mut told) = watch::channel((String::new(), true, 0));
+    let watching = tokio::spawn(secrets.keep_current(move |config| {
+        let operator = config.auth.admin_key.is_some();
+        sender.send_replace((
+            keys(config).join(","),
+            operator,
+            config.webhook.secret.len(),
+        ));
+    }));
+
+    fake.set_secret_version(SECRET, 1, VersionState::Disabled);
+    let gone = ("key-2".to_owned(), true, 1);
+    told.wait_for(|told| *told == gone).await.unwrap();
+    fake.set_secret_version("projects/p-1/secrets/admin", 1, VersionState::Destroyed);
+    told.wait_for(|told| !told.1).await.unwrap();
+
+    fake.set_secret_version(SECRET, 1, VersionState::Enabled);
+    let back = ("key-1,key-2".to_owned(), false, 1);
+    told.wait_for(|told| *told == back).await.unwrap();
+    fake.every("secrets.", 1, Fault::Status(403));
+    told.wait_for(|told| told.0 == "key-2").await.unwrap();
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_secret_of_no_use_keeps_out_no_other() {
+    let fake = FakeGoogle::start().await.unwrap();
+    fake.add_secret(SECRET, "key-1");
+    fake.add_secret("projects/p-1/secrets/other", "key-2");
+    let given = [("GATEHOUSE_API_KEYS", "secret://key,secret://other")];
+    let mut config = settings(&fake, &given);
+    let secrets = SecretSettings::fill(&mut config).await.unwrap();
+    let (sender, mut told) = watch::channel(String::new());
+    let watching = tokio::spawn(secrets.keep_current(move |config| {
+        sender.send_replace(keys(config).join(","));
+    }));
+
+    fake.add_secret(SECRET, "no key");
+    fake.add_secret("projects/p-1/secrets/other", "key-3");
+    told.wait_for(|keys| keys == "key-1,key-3").await.unwrap();
     watching.abort();
 }
 

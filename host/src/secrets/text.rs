@@ -81,7 +81,7 @@ impl SecretText {
         match (&known.text, &known.tried) {
             (Some((text, at)), _) if self.lasts(*at) => Ok(text.clone()),
             (_, Some((Err(error), _))) => Err(error.clone()),
-            _ => Err(Unreadable(format!("{}: not read", self.name))),
+            _ => Err(Unreadable::Failed(format!("{}: not read", self.name))),
         }
     }
 
@@ -96,7 +96,7 @@ impl SecretText {
             true => tokio::time::timeout(PATIENCE, asked)
                 .await
                 .unwrap_or_else(|_| {
-                    Err(Unreadable(format!(
+                    Err(Unreadable::Failed(format!(
                         "{}: no answer in {PATIENCE:?}",
                         self.name
                     )))
@@ -104,7 +104,7 @@ impl SecretText {
         };
         match (self.check)(text.expose_secret()) {
             Ok(()) => Ok(text),
-            Err(why) => Err(Unreadable(format!("{}: {why}", self.name))),
+            Err(why) => Err(Unreadable::Failed(format!("{}: {why}", self.name))),
         }
     }
 }

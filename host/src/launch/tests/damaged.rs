@@ -34,6 +34,7 @@ async fn a_task_whose_record_and_request_are_damaged_ends_once_no_job_holds_it()
         (record.status, record.reason),
         (Status::Failed, Some(Reason::Internal))
     );
+    assert_eq!(record.tenant, crate::access::NOBODY);
     assert_eq!(world.next().await, Told::Swept("a".to_owned()));
     assert!(world.tasks.payload(&id).await.unwrap().is_none());
     let kept = crate::task::names::damaged_record(&id);
