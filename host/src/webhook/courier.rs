@@ -197,9 +197,7 @@ impl Round {
                 return Some((listed.name.clone(), *generation, *due));
             }
             let (generation, due) = match self.post.read(&listed.name).await {
-                Ok(Some((entry, generation))) => {
-                    (generation, entry.due(&self.post.settings.retry))
-                }
+                Ok(Some((entry, generation))) => (generation, entry.due(&self.post.settings.retry)),
                 Ok(None) => (listed.generation, Due::Never),
                 Err(error) => {
                     tracing::warn!(entry = listed.name, %error, "a report cannot be read now");

@@ -35,9 +35,24 @@ async fn it_keeps_them_while_calls_fail_in_every_way() {
     google.every("storage.", 17, Fault::Reset);
     google.every("storage.", 19, Fault::LostReply);
     google.every("storage.read", 23, Fault::BrokenStream(2));
-    google.every("storage.read", 29, Fault::WrongChecksum);
     contract::holds(&one, &two).await;
     assert!(google.injected() > 100, "{}", google.injected());
+}
+
+#[tokio::test]
+async fn an_object_that_arrives_damaged_is_read_again_and_a_stream_of_it_fails() {
+    let google = FakeGoogle::start().await.unwrap();
+    let bucket = bucket(&google).await;
+    let data = Bytes::from_static(b"whole");
+    let put = bucket.put("a", data.clone(), When::Absent, Durability::Synced);
+    put.await.unwrap();
+    google.nth("storage.read", 1, Fault::WrongChecksum);
+    assert_eq!(bucket.get("a").await.unwrap().unwrap().data, data);
+    google.nth("storage.read", 1, Fault::WrongChecksum);
+    let (_, mut reader) = bucket.download("a", 0).await.unwrap().unwrap();
+    let mut read = Vec::new();
+    let damaged = tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut read).await;
+    assert!(damaged.is_err(), "{read:?}");
 }
 
 #[tokio::test]
