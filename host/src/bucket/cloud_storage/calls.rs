@@ -14,7 +14,11 @@ use crate::bucket::names::Name;
 use crate::bucket::{Bucket, BucketError, Generation, Object, When};
 
 /// A call that takes longer hangs, and is made again so many times.
-const HANGS: Duration = Duration::from_secs(15);
+const HANGS: Duration = if cfg!(test) {
+    Duration::from_secs(3)
+} else {
+    Duration::from_secs(15)
+};
 const HANGING_TRIES: u32 = 3;
 /// How often an object is read whose content does not arrive whole.
 const READS: u32 = 5;

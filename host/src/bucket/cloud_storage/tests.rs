@@ -40,6 +40,23 @@ async fn it_keeps_them_while_calls_fail_in_every_way() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_never_answered_is_made_again() {
+    const NEVER: Fault = Fault::Delay(Duration::from_secs(3600));
+    let google = FakeGoogle::start().await.unwrap();
+    let bucket = bucket(&google).await;
+    let data = Bytes::from_static(b"x");
+    google.nth("storage.insert", 1, NEVER);
+    google.nth("storage.read", 1, NEVER);
+    let put = bucket.put("a", data.clone(), When::Absent, Durability::Synced);
+    put.await.unwrap();
+    assert_eq!(bucket.get("a").await.unwrap().unwrap().data, data);
+    assert_eq!(google.injected(), 2);
+    google.every("storage.list", 1, NEVER);
+    let failed = bucket.list("a", None, 1).await;
+    assert!(matches!(failed, Err(BucketError::Io { .. })), "{failed:?}");
+}
+
+#[tokio::test]
 async fn an_object_that_arrives_damaged_is_read_again_and_a_stream_of_it_fails() {
     let google = FakeGoogle::start().await.unwrap();
     let bucket = bucket(&google).await;

@@ -155,6 +155,28 @@ async fn an_update_that_wants_no_change_writes_none() {
     ));
 }
 
+#[tokio::test]
+async fn an_ending_for_those_that_wait_leaves_one_that_somebody_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let tasks = tasks_with(&directory, &["waits", "started"]).await;
+    let start = |record: &mut Record| {
+        record.phase = Phase::Starting;
+        true
+    };
+    tasks.update(&id("started"), start).await.unwrap();
+    let end = async |name: &str| {
+        let waits = |record: &Record| record.phase == Phase::Queued;
+        let ended = tasks.finish_if(&id(name), Ending::cancelled(), waits).await;
+        ended.unwrap()
+    };
+    assert!(matches!(end("waits").await, Finished::ByUs(_)));
+    let Finished::Before(record) = end("started").await else {
+        panic!("a task that was started is nobody else's to end");
+    };
+    assert!(!record.status.is_terminal());
+    assert!(tasks.payload(&id("started")).await.unwrap().is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_endings_one_is_kept_for_ever() {
     let directory = tempfile::tempdir().unwrap();
