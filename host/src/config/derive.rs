@@ -1,6 +1,7 @@
 //! What follows from other settings where nobody set it.
 
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
@@ -68,12 +69,20 @@ pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
         Some(port) => (port, Origin::Environment("PORT".into())),
         None => ("8080", Origin::Derived(why.into())),
     };
-    fill(
-        merged,
-        "server.listen",
-        format!("{host}:{}", port.trim()),
-        origin,
-    );
+    let port = port.trim();
+    // Who says where to listen, as an image does, leaves the port to whoever runs it.
+    if let Some(listen) = merged.get_mut("server.listen")
+        && let Some(Ok(host)) = listen
+            .value
+            .as_str()
+            .map(|text| text.trim().parse::<IpAddr>())
+    {
+        listen.value = match host {
+            IpAddr::V4(host) => format!("{host}:{port}").into(),
+            IpAddr::V6(host) => format!("[{host}]:{port}").into(),
+        };
+    }
+    fill(merged, "server.listen", format!("{host}:{port}"), origin);
 
     let why = if embedded { "embedded" } else { "not embedded" };
     let (keys, launcher, flush, addresses) = if embedded {

@@ -156,6 +156,20 @@ fn the_named_variables_of_the_node_service_keep_their_meaning() {
 }
 
 #[test]
+fn a_host_alone_leaves_the_port_to_others() {
+    for (listen, port, expected) in [
+        ("0.0.0.0", Some("81"), "0.0.0.0:81"),
+        (" :: ", Some("81"), "[::]:81"),
+        ("0.0.0.0", None, "0.0.0.0:8080"),
+    ] {
+        let mut variables = vec![("GATEHOUSE_LISTEN", listen)];
+        variables.extend(port.map(|port| ("PORT", port)));
+        let config = load(&environment(&variables)).unwrap();
+        assert_eq!(config.server.listen.to_string(), expected);
+    }
+}
+
+#[test]
 fn on_cloud_run_it_listens_to_everybody_unless_told_where() {
     let config = load(&environment(&[("K_SERVICE", "gatehouse"), ("PORT", "80")])).unwrap();
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");

@@ -41,6 +41,8 @@ pub enum LogFormat {
 pub struct Server {
     #[serde(deserialize_with = "units::address")]
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "units::optional")]
+    pub user: Option<String>,
     #[serde(deserialize_with = "units::bytes")]
     pub body_limit: u64,
     #[serde(deserialize_with = "units::duration")]
@@ -313,6 +315,8 @@ pub struct Isolation {
     pub uid_base: u32,
     #[serde(deserialize_with = "units::count")]
     pub uid_count: u32,
+    #[serde(deserialize_with = "units::optional")]
+    pub account: Option<String>,
     #[serde(deserialize_with = "units::count")]
     pub max_processes: u32,
     #[serde(deserialize_with = "units::count")]
@@ -326,6 +330,8 @@ pub struct Isolation {
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
     pub manifest: PathBuf,
+    #[serde(deserialize_with = "units::optional_path")]
+    pub compiled: Option<PathBuf>,
     #[serde(deserialize_with = "units::bytes")]
     pub memory: u64,
     #[serde(deserialize_with = "units::duration")]

@@ -146,7 +146,7 @@ impl Loader {
     ) -> Result<Self, EngineError> {
         Ok(Self {
             engine: Engine::new(settings.max_instances, compiler)?,
-            cache: Cache::open(data_dir),
+            cache: Cache::open(data_dir).map(|cache| cache.beside(settings.compiled.clone())),
             bucket,
             max_component_size: settings.max_component_size,
             fresh: SignedDuration::try_from(settings.keep_sets / 10).unwrap_or(SignedDuration::MAX),

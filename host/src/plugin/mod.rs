@@ -150,6 +150,7 @@ pub enum PluginError {
 fn test_settings(manifest: &Path) -> config::Plugins {
     config::Plugins {
         manifest: manifest.to_owned(),
+        compiled: None,
         memory: 64 << 20,
         time: std::time::Duration::from_millis(200),
         output: 1 << 20,

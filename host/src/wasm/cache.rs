@@ -3,6 +3,8 @@
 //! What lies here is machine code that will be run as it is. So the directory must be ours alone,
 //! every file ours alone, and its content is hashed: a file that was cut short by a full disk is
 //! compiled anew. Whoever can write as our user can do anything anyway.
+//!
+//! An image may bring some along: a job of Cloud Run starts on an empty disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,21 +24,25 @@ const FILE_SIZE: u64 = MAX_CODE + DIGEST as u64;
 /// Length of the digest that each file begins with.
 const DIGEST: usize = 32;
 
-/// A directory of compiled components.
+/// A directory of compiled components, and one that came with an image.
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
+    shipped: Option<PathBuf>,
 }
 
 impl Cache {
     /// The cache below `data_dir`. None, with a warning, where the directory cannot be trusted:
     /// then components are compiled each time.
     pub fn open(data_dir: &Path) -> Option<Self> {
-        let parent = data_dir.join("cache");
-        let directory = parent.join("wasm");
-        let made = make_private(&parent).and_then(|()| make_private(&directory));
+        let directory = Self::place(data_dir);
+        let parent = directory.parent().unwrap_or(data_dir);
+        let made = make_private(parent).and_then(|()| make_private(&directory));
         match made {
-            Ok(()) => Some(Self { directory }),
+            Ok(()) => Some(Self {
+                directory,
+                shipped: None,
+            }),
             Err(error) => {
                 tracing::warn!(
                     directory = %directory.display(), %error,
@@ -47,42 +53,28 @@ impl Cache {
         }
     }
 
-    /// What was kept under `key`, if it is whole.
-    pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
-        match self.read(key) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(key, %error, "a compiled plugin cannot be read and is compiled again");
-                None
-            }
-        }
+    /// Where it is.
+    pub fn place(data_dir: &Path) -> PathBuf {
+        data_dir.join("cache/wasm")
     }
 
-    fn read(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-        let file = match options.open(self.directory.join(key)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let metadata = file.metadata()?;
-        check_private(&metadata)?;
-        if !metadata.is_file() || metadata.len() > FILE_SIZE {
-            return Err(io::Error::other("not a file that was written here"));
-        }
-        let mut content = Vec::new();
-        file.take(FILE_SIZE).read_to_end(&mut content)?;
-        let Some((digest, code)) = content.split_at_checked(DIGEST) else {
-            return Err(io::Error::other("cut short"));
-        };
-        if Sha256::digest(code).as_slice() != digest {
-            return Err(io::Error::other("content does not match its digest"));
-        }
-        content.drain(..DIGEST);
-        Ok(Some(content))
+    /// The same, and what lies in `shipped`, which is only read.
+    pub fn beside(self, shipped: Option<PathBuf>) -> Self {
+        Self { shipped, ..self }
+    }
+
+    /// What was kept under `key`, or came with the image, if it is whole.
+    pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
+        let places = [Some(&self.directory), self.shipped.as_ref()];
+        places.into_iter().flatten().find_map(|directory| {
+            read(&directory.join(key)).unwrap_or_else(|error| {
+                tracing::warn!(
+                    key, directory = %directory.display(), %error,
+                    "a compiled plugin cannot be read"
+                );
+                None
+            })
+        })
     }
 
     /// Keeps `code` under `key`. A failure is a warning: the cache only saves time.
@@ -129,6 +121,33 @@ impl Cache {
     }
 }
 
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    check_private(&metadata)?;
+    if !metadata.is_file() || metadata.len() > FILE_SIZE {
+        return Err(io::Error::other("not a file that was written here"));
+    }
+    let mut content = Vec::new();
+    file.take(FILE_SIZE).read_to_end(&mut content)?;
+    let Some((digest, code)) = content.split_at_checked(DIGEST) else {
+        return Err(io::Error::other("cut short"));
+    };
+    if Sha256::digest(code).as_slice() != digest {
+        return Err(io::Error::other("content does not match its digest"));
+    }
+    content.drain(..DIGEST);
+    Ok(Some(content))
+}
+
 /// The name of a compiled component: its digest, and everything that the compiled form depends on.
 pub(super) fn key(digest: &str, engine: &wasmtime::Engine) -> String {
     let mut hasher = DefaultHasher::new();
@@ -149,8 +168,9 @@ fn make_private(directory: &Path) -> io::Result<()> {
     check_private(&metadata)
 }
 
+/// That nobody can have changed it but our user, and root, who can do anything anyway.
 fn check_private(metadata: &fs::Metadata) -> io::Result<()> {
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
+    if ![rustix::process::geteuid().as_raw(), 0].contains(&metadata.uid()) {
         return Err(io::Error::other("belongs to another user"));
     }
     if metadata.mode() & 0o022 != 0 {
@@ -191,6 +211,23 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_came_with_an_image_is_got_and_never_changed() {
+        let (ours, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let shipped = Cache::open(image.path()).unwrap();
+        shipped.put("shipped", b"of the image");
+        let place = Cache::place(image.path());
+        let cache = Cache::open(ours.path())
+            .unwrap()
+            .beside(Some(place.clone()));
+        assert_eq!(cache.get("shipped").unwrap(), b"of the image");
+        cache.put("compiled", b"here");
+        assert_eq!(cache.get("compiled").unwrap(), b"here");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+        fs::set_permissions(place.join("shipped"), fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(cache.get("shipped"), None);
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl Engine {
 /// What decides on the form of compiled components: the same for whoever compiles and whoever runs them.
 pub(super) fn base_config() -> Config {
     let mut config = Config::new();
+    // For any processor of this architecture, so that what one machine compiled serves on all: an image's
+    // many hosts, or those that share a disk. The check for a target that cannot be ours comes at the load.
+    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    if let Err(error) = config.target(&host) {
+        tracing::warn!(%error, "plugins are compiled for this processor alone");
+    }
     config
         .wasm_component_model(true)
         .epoch_interruption(true)

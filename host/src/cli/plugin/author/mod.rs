@@ -1,4 +1,4 @@
-//! `gatehouse plugin new`, `build`, `inspect`, `run`, `test` and `bench`: what an author needs, from
+//! `gatehouse plugin new`, `build`, `compile`, `inspect`, `run`, `test` and `bench`: what an author needs, from
 //! nothing to a tested component.
 //!
 //! Needs no gateway, no configuration and no key; components are loaded and limited as a gateway with
@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod compile;
 mod inspect;
 mod junit;
 mod lines;
@@ -49,6 +50,15 @@ pub(super) enum Verb {
         /// The component; by default `plugin.wasm` in the project
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Compile components ahead, for `plugins.compiled` of gateways and jobs that start on an empty disk
+    Compile {
+        /// The components
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Where the compiled forms go
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
     },
     /// What a component is: world, imports, grants, settings, digest
     Inspect {
@@ -99,6 +109,7 @@ pub(super) async fn run(verb: Verb, json: bool, sources: &Sources) -> ExitCode {
             name,
         } => new::run(&directory, name, world, lang),
         Verb::Build { directory, out } => build::run(&directory, out, sources).await,
+        Verb::Compile { files, into } => compile::run(&files, &into).await,
         Verb::Inspect { file } => inspect::run(&file, json, sources).await,
         Verb::Run { subject, input } => run::run(&subject, &input, json, sources).await,
         Verb::Test {
