@@ -44,8 +44,8 @@ pub struct App {
     pub courier: Arc<Courier>,
     /// Judges callback URLs.
     pub outbound: Outbound,
-    /// What separates agents here.
-    pub isolation: Isolation,
+    /// What separates agents here. None where they run elsewhere.
+    pub isolation: Option<Isolation>,
     /// Who follows which task.
     pub presence: Presence,
     /// Requests under one idempotency key, one after another.
@@ -98,7 +98,10 @@ impl App {
         make_secrets(&mut config)?;
         let secrets = SecretSettings::fill(&mut config).await?;
         let config = Arc::new(config);
-        let isolation = Isolation::detect(&config)?;
+        let isolation = match config.job.launcher {
+            config::Launcher::Local => Some(Isolation::detect(&config)?),
+            config::Launcher::CloudRun => None,
+        };
         let outbound = Outbound::new(&config)?;
         let envelope = Envelope::new(envelope::keys(&config).await?, &config.envelope);
         let admission = Admission::new(&config);
@@ -110,11 +113,11 @@ impl App {
         let plugins = Arc::new(Plugins::load(&config, compiler, Arc::clone(&bucket)).await);
 
         let courier = Courier::start(&config, Arc::clone(&bucket), outbound.clone());
-        let launcher: Arc<dyn Launcher> = match config.job.launcher {
-            config::Launcher::Local => {
+        let launcher: Arc<dyn Launcher> = match &isolation {
+            Some(isolation) => {
                 Arc::new(LocalLauncher::new(&config, exe, job_env, isolation.clone()))
             }
-            config::Launcher::CloudRun => cloud_run(&config, &tasks).await?,
+            None => cloud_run(&config, &tasks).await?,
         };
         let dispatcher = Dispatcher::start(
             &config,

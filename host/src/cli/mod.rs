@@ -129,6 +129,11 @@ pub fn main() -> ExitCode {
                 .flags
                 .extend(listen.map(|address| ("server.listen".to_owned(), address)));
             configured(&sources, |config| {
+                // While there is one thread: the others keep their user.
+                if let Err(failure) = serve::give_up_root(&config) {
+                    eprintln!("gatehouse: {failure}");
+                    return ExitCode::FAILURE;
+                }
                 with_runtime(serve::run(config, &sources))
             })
         }

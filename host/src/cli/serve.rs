@@ -4,6 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use nix::sys::prctl::set_no_new_privs;
+use nix::unistd::{User, chown, geteuid, setgroups, setresgid, setresuid};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +13,7 @@ use tracing::{error, info};
 
 use crate::admission::PlacesOfPrompts;
 use crate::app::App;
-use crate::config::{Config, Sources, job_environment};
+use crate::config::{Config, Launcher, Sources, job_environment};
 use crate::http;
 use crate::plugin::Asked;
 
@@ -24,6 +26,33 @@ pub(super) async fn run(config: Config, sources: &Sources) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes `server.user`, where root is not needed: only agents that run here take it.
+pub(super) fn give_up_root(config: &Config) -> anyhow::Result<()> {
+    let Some(name) = &config.server.user else {
+        return Ok(());
+    };
+    if config.job.launcher == Launcher::Local || !geteuid().is_root() {
+        info!(
+            user = name,
+            "not server.user: agents run here, or this is not root"
+        );
+        return Ok(());
+    }
+    let user = User::from_name(name)?
+        .ok_or_else(|| anyhow::anyhow!("server.user: there is no user `{name}` here"))?;
+    // It starts with an empty directory, which may have been made for it or for root.
+    std::fs::create_dir_all(&config.data_dir)?;
+    chown(&config.data_dir, Some(user.uid), Some(user.gid))?;
+    setgroups(&[])?;
+    setresgid(user.gid, user.gid, user.gid)?;
+    setresuid(user.uid, user.uid, user.uid)?;
+    set_no_new_privs()?;
+    // A change of user opens a process to others of the same one.
+    crate::isolation::harden_self()?;
+    info!(user = name, "serving as this user");
+    Ok(())
 }
 
 async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {

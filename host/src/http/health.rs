@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::bucket::{Bucket, Durability, When};
+use crate::isolation::Isolation;
 
 /// An answer about the storage holds for so long: nobody must be asked for a key to get one.
 const FRESH: Duration = Duration::from_secs(2);
@@ -105,11 +106,16 @@ async fn verbosely(app: &App) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "storage": { "kind": kind, "writable": writable },
         "keys": app.envelope.kind(),
-        "isolation": app.isolation.report(),
+        "isolation": app.isolation.as_ref().map_or_else(|| elsewhere(app), Isolation::report),
         "plugins": plugins,
         "queue": { "running": load.running, "waiting": load.waiting, "max": load.max },
         "claude": app.claude.report().await,
     })
+}
+
+/// Where no agent runs there is nothing to prove: each job does, and says so in its task's record.
+fn elsewhere(app: &App) -> Value {
+    json!({ "level": null, "minimum": app.config.isolation.minimum, "agents": "in jobs of Cloud Run" })
 }
 
 /// Whether a task would be taken: a set is active and its record could be stored.

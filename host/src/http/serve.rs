@@ -21,6 +21,7 @@ use super::access::Peer;
 use super::peer::Agents;
 use super::stall::StallGuard;
 use crate::app::App;
+use crate::isolation::Isolation;
 
 /// A reader that takes nothing for so long is let go; it can come back where it left off.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
@@ -60,7 +61,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, shutdown: CancellationT
         grace: server.shutdown_grace,
         agents: app
             .isolation
-            .agent_uids()
+            .as_ref()
+            .and_then(Isolation::agent_uids)
             .map(|(first, last)| Agents { first, last }),
     };
     let stopping = || {

@@ -147,11 +147,7 @@ pub(super) fn detect(around: &Surroundings<'_>) -> Result<Facts, IsolationError>
     }
     let uids = match level {
         Level::None => None,
-        Level::Uid => Some(UidPool::new(
-            settings.uid_base,
-            settings.uid_count,
-            &data_dir,
-        )?),
+        Level::Uid => Some(UidPool::new(settings, &data_dir)?),
     };
     let layers: serde_json::Map<String, Value> = findings
         .layers

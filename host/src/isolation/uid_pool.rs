@@ -12,12 +12,15 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 
 use super::{IsolationError, leftovers, processes, system};
+use crate::config;
 
 /// A range of user ids.
 #[derive(Clone, Debug)]
 pub(super) struct UidPool {
     base: u32,
     count: u32,
+    /// Users with this name are agents'.
+    account: Option<String>,
     locks: PathBuf,
 }
 
@@ -29,7 +32,10 @@ pub(super) struct Slot {
 }
 
 impl UidPool {
-    pub(super) fn new(base: u32, count: u32, data_dir: &Path) -> Result<Self, IsolationError> {
+    pub(super) fn new(
+        settings: &config::Isolation,
+        data_dir: &Path,
+    ) -> Result<Self, IsolationError> {
         let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         let shared = Path::new("/run/gatehouse/uids");
         let locks = match make(shared) {
@@ -40,7 +46,12 @@ impl UidPool {
                 own
             }
         };
-        Ok(Self { base, count, locks })
+        Ok(Self {
+            base: settings.uid_base,
+            count: settings.uid_count,
+            account: settings.account.clone(),
+            locks,
+        })
     }
 
     /// First and last, that of the canaries included.
@@ -54,10 +65,10 @@ impl UidPool {
     }
 
     /// Takes the first that is free, kills whatever still runs under it and removes what it left.
-    /// One that has a name is somebody else's, and so are its processes and files.
+    /// One that has another name than agents have is somebody else's, and so are its processes and files.
     pub(super) fn take(&self) -> Result<Slot, IsolationError> {
         let slot = (self.base..self.base.saturating_add(self.count))
-            .filter(|uid| !has_a_name(*uid))
+            .filter(|uid| !self.is_somebodys(*uid))
             .find_map(|uid| self.lock(uid).transpose())
             .ok_or(IsolationError::PoolExhausted)?
             .map_err(system("lock a user id"))?;
@@ -77,6 +88,23 @@ impl UidPool {
                 .map_err(system("kill what a job left behind"))?;
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+    }
+
+    /// Whether the system knows a user of that id who is no agent; one that it cannot tell of has none.
+    fn is_somebodys(&self, uid: u32) -> bool {
+        let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+        let somebody = user.filter(|user| {
+            let account = self.account.as_deref();
+            !account.is_some_and(|account| is_agents(&user.name, account))
+        });
+        if let Some(user) = &somebody {
+            tracing::warn!(
+                uid,
+                user = user.name,
+                "a user id of the pool is somebody's and left out"
+            );
+        }
+        somebody.is_some()
     }
 
     /// Takes this one, if nobody has it.
@@ -100,17 +128,10 @@ impl UidPool {
     }
 }
 
-/// Whether the system knows a user of that id; one that it cannot tell of has none.
-fn has_a_name(uid: u32) -> bool {
-    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
-    if let Some(user) = &user {
-        tracing::warn!(
-            uid,
-            user = user.name,
-            "a user id of the pool is somebody's and left out"
-        );
-    }
-    user.is_some()
+/// Whether a user has this name: that of agents, or with a number behind it.
+fn is_agents(user: &str, account: &str) -> bool {
+    user.strip_prefix(account)
+        .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -131,6 +152,7 @@ mod tests {
         let pool = UidPool {
             base: 3_999_000_000,
             count: 2,
+            account: None,
             locks: directory.path().to_owned(),
         };
         let first = pool.take().unwrap();
@@ -146,11 +168,35 @@ mod tests {
     #[test]
     fn an_id_that_is_somebodys_is_not_taken() {
         let directory = tempfile::tempdir().unwrap();
+        for account in [None, Some("roo"), Some("ro")] {
+            let pool = UidPool {
+                base: 0,
+                count: 1,
+                account: account.map(str::to_owned),
+                locks: directory.path().to_owned(),
+            };
+            assert!(matches!(pool.take(), Err(IsolationError::PoolExhausted)));
+        }
+    }
+
+    #[test]
+    fn a_user_made_for_agents_is_theirs_by_its_name_or_with_a_number_behind_it() {
+        for (user, agents) in [
+            ("claudeuser", true),
+            ("claudeuser12", true),
+            ("claudeuser-admin", false),
+            ("claudeuse", false),
+            ("root", false),
+        ] {
+            assert_eq!(is_agents(user, "claudeuser"), agents, "{user}");
+        }
+        let directory = tempfile::tempdir().unwrap();
         let pool = UidPool {
             base: 0,
             count: 1,
+            account: Some("root".to_owned()),
             locks: directory.path().to_owned(),
         };
-        assert!(matches!(pool.take(), Err(IsolationError::PoolExhausted)));
+        assert!(!pool.is_somebodys(0));
     }
 }
