@@ -16,11 +16,14 @@ for argument in "${ARGUMENTS[@]}"; do
     *) fail "'$argument' is not understood; see $0 --help" ;;
   esac
 done
-: "${IMAGE_FILE:=Dockerfile}"
+: "${IMAGE_FILE:=Dockerfile}" "${BROWSER:=none}"
+case $BROWSER in none | playwright) ;; *) fail "BROWSER is '$BROWSER': expected none or playwright" ;; esac
 [ -e "$IMAGE_FILE" ] || fail "there is no $IMAGE_FILE here to build from: set IMAGE_FILE to where it is, or IMAGE to an image that is there and skip this step"
 need_gcloud
 
-tag=${TAG:-$(git rev-parse --short=12 HEAD)}
+revision=$(git rev-parse HEAD 2>/dev/null) || revision=unknown
+[ "$revision" != unknown ] || [ -n "$TAG" ] || fail "this is no git repository: set TAG to what the image shall be called"
+tag=${TAG:-${revision:0:12}}
 image=$IMAGE_PATH:$tag
 if [ -n "$(git status --porcelain 2>/dev/null)" ]; then note "there are changes that no commit holds; they go into the image all the same"; fi
 
@@ -36,7 +39,8 @@ if $local; then
     if command -v "$candidate" >/dev/null; then builder=$candidate && break; fi
   done
   [ -n "$builder" ] || fail "neither docker, podman nor buildah is here: install one, or leave out --local"
-  change "$builder" build --tag "$image" --file "$IMAGE_FILE" .
+  export DOCKER_BUILDKIT=1
+  change "$builder" build --tag "$image" --file "$IMAGE_FILE" --build-arg BROWSER="$BROWSER" --build-arg REVISION="$revision" .
   host=${IMAGE_PATH%%/*}
   # The token goes by standard input, for this login only.
   change "$builder" login --username oauth2accesstoken --password-stdin "$host" < <($DRY_RUN || gcloud auth print-access-token)
@@ -54,6 +58,6 @@ found gcloud storage buckets describe "$staging" "${IN_PROJECT[@]}" --format='va
     --public-access-prevention --soft-delete-duration=0 --lifecycle-file=deploy/build-lifecycle.json
 granted "serviceAccount:$BUILD_ACCOUNT" roles/storage.objectViewer gcloud storage buckets -- "$staging"
 change gcloud builds submit . "${IN_PROJECT[@]}" --region="$REGION" --config=deploy/cloudbuild.yaml --timeout=3600 \
-  --substitutions="_IMAGE=$image,_FILE=$IMAGE_FILE" --gcs-source-staging-dir="$staging/source" \
+  --substitutions="_IMAGE=$image,_FILE=$IMAGE_FILE,_BROWSER=$BROWSER,_REVISION=$revision" --gcs-source-staging-dir="$staging/source" \
   --service-account="projects/$PROJECT_ID/serviceAccounts/$BUILD_ACCOUNT" --suppress-logs
 note "next: ./scripts/create-secrets.sh"

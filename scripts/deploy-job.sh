@@ -21,7 +21,7 @@ fi
 network_flags gatehouse-job "$present"
 # One attempt more: it repeats nothing, but reports what an attempt that died could not. The time is for each
 # attempt and has to cover the longest task (task.timeout_minutes_limit) with its preparation.
-flags=(--image="$IMAGE" --service-account="$JOB_ACCOUNT" --command=gatehouse --args=run-job --tasks=1 --parallelism=1
+flags=(--image="$IMAGE" --service-account="$JOB_ACCOUNT" --args=run-job --tasks=1 --parallelism=1
   --max-retries="$JOB_MAX_RETRIES" --task-timeout="$JOB_TIMEOUT" --cpu="$JOB_CPU" --memory="$JOB_MEMORY"
   --set-env-vars="$(joined "${VARIABLES[@]}")" --clear-secrets)
 settings=$(settings_of "${flags[@]}" "${NETWORK_FLAGS[@]#--clear-network}")

@@ -35,7 +35,7 @@ if found gcloud run services describe "${SERVICE[@]}" --format=json; then
 fi
 network_flags gatehouse-gateway "$present"
 # shellcheck disable=SC2054
-flags=(--image="$IMAGE" --service-account="$GATEWAY_ACCOUNT" --command=gatehouse --args=serve
+flags=(--image="$IMAGE" --service-account="$GATEWAY_ACCOUNT" --args=serve
   --no-allow-unauthenticated --ingress="$INGRESS" --execution-environment=gen2 --port=8080
   --cpu="$CPU" --memory="$MEMORY" --timeout="$TIMEOUT" --concurrency="$CONCURRENCY"
   --min-instances="$MIN_INSTANCES" --max-instances="$MAX_INSTANCES" --no-cpu-throttling --cpu-boost

@@ -16,9 +16,8 @@ resource "google_cloud_run_v2_job" "job" {
       timeout     = "${var.job.timeout}s"
 
       containers {
-        image   = var.image
-        command = ["gatehouse"]
-        args    = ["run-job"]
+        image = var.image
+        args  = ["run-job"]
 
         resources {
           limits = {

@@ -17,9 +17,8 @@ resource "google_cloud_run_v2_service" "gateway" {
     }
 
     containers {
-      image   = var.image
-      command = ["gatehouse"]
-      args    = ["serve"]
+      image = var.image
+      args  = ["serve"]
 
       ports {
         container_port = 8080
