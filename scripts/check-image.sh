@@ -120,6 +120,14 @@ for plugin in plugins/dist/*.wasm; do
   cmp "$plugin" "$root/opt/gatehouse/plugins/dist/${plugin##*/}" || fail "${plugin##*/} of the image is not what is built here"
 done
 [ "$("$root/usr/local/bin/claude" --version | cut -d' ' -f1)" = "$(jq -r '.dependencies[]' scripts/cli/package.json)" ] || fail "the image has another CLI than the pinned one"
+# The list of what is in it says so in the format's own words, and names what everybody would look for.
+python=$(python3 -c 'import sys; print(sys.executable)')
+if ! [ -d "$home/python/cyclonedx" ]; then
+  "$python" -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+  "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$home/python" 'cyclonedx-python-lib[json-validation]==11.12.0' >"$home/pip.log" 2>&1 ||
+    { cat "$home/pip.log" >&2; fail "the reader of CycloneDX cannot be installed; see its message above"; }
+fi
+PYTHONPATH=$home/python "$python" tests/image/contents.py "$root/opt/gatehouse/contents.cdx.json" || fail "the list of what is in the image is not as it should be"
 note "$(du -sh --apparent-size "$root/" | cut -f1) of files; with a browser $(du -sh --apparent-size "$home/gatehouse-with-browser/rootfs/" | cut -f1)"
 
 step "Its gateway and jobs, as containers"

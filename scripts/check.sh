@@ -25,7 +25,7 @@ need go golang-go
 rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt || fail "please install clippy and rustfmt"
 
 step "Scripts (shellcheck)"
-timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh examples/plugins/*/build.sh tests/cloud-scripts/gcloud tests/legacy-clients/*.sh .ci/run
+timed shellcheck -x scripts/*.sh scripts/bench/*.sh examples/clients/curl/*.sh examples/plugins/*/build.sh tests/cloud-scripts/gcloud tests/image/gatehouse deploy/image/contents.sh deploy/image/playwright/playwright-mcp tests/legacy-clients/*.sh .ci/run
 
 step "Scripts for Google Cloud, against a cloud that is none; the Terraform module, against its schema"
 timed ./scripts/check-cloud-scripts.sh
@@ -58,6 +58,9 @@ timed cargo test "${all[@]}" --quiet --lib --test documents
 # Most of them wait for a process or a clock most of the time: more of them than processors at once.
 step "Integration tests: the real binary, the real CLI, the real plugins"
 timed cargo test "${all[@]}" --test it -- --test-threads "$((2 * $(nproc)))"
+
+step "The image, built and started without an engine"
+timed ./scripts/check-image.sh
 
 step "Lints"
 timed cargo clippy "${all[@]}" --all-targets --quiet -- -D warnings

@@ -15,7 +15,8 @@ lines | sort -u | awk -F'|' '
   BEGIN { printf "{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.5\",\"version\":1,\"metadata\":{\"component\":{\"type\":\"container\",\"name\":\"gatehouse\"}},\"components\":[" }
   {
     url = "pkg:" ($1 == "deb" ? "deb/debian" : $1) "/" encoded($2) "@" encoded($3)
-    printf "%s\n{\"type\":\"library\",\"bom-ref\":%s,\"name\":%s,\"version\":%s,\"purl\":%s", (NR > 1 ? "," : ""), quoted(url), quoted($2), quoted($3), quoted(url)
+    if (seen[url]++) next
+    printf "%s\n{\"type\":\"library\",\"bom-ref\":%s,\"name\":%s,\"version\":%s,\"purl\":%s", (count++ ? "," : ""), quoted(url), quoted($2), quoted($3), quoted(url)
     if ($4 != "") printf ",\"licenses\":[{\"license\":{\"name\":%s}}]", quoted($4)
     printf "}"
   }

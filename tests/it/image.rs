@@ -7,6 +7,7 @@ use axum::routing::get;
 use gatehouse_tests::gateway::Builder;
 use gatehouse_tests::{CloudRun, Event, Gateway, Receiver, eventually};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 /// A gateway of the image whose directory this variable names; its agent runs these commands.
 fn image(variable: &str, commands: &[&str]) -> Builder {
@@ -93,8 +94,8 @@ async fn an_agent_is_claudeuser_finds_its_tools_and_can_change_and_read_nothing_
 
 #[tokio::test]
 #[ignore = "started by scripts/check-image.sh"]
-async fn no_plugin_is_compiled_when_it_starts() {
-    let gateway = image("GATEHOUSE_IMAGE", &[]).start().await;
+async fn no_plugin_is_compiled_when_it_starts_and_its_health_check_holds_until_it_ends() {
+    let mut gateway = image("GATEHOUSE_IMAGE", &[]).start().await;
 
     let plugins = gateway.get("/plugins").await;
     let report = ends(&gateway, &request(&gateway, json!({}))).await.0;
@@ -113,6 +114,20 @@ async fn no_plugin_is_compiled_when_it_starts() {
     assert_eq!(logs.len(), 1);
     logs.push(gateway.log());
     assert!(!logs.concat().contains("compiled a component"), "{logs:#?}");
+    assert!(health_check(&gateway).await);
+    gateway.stop().await;
+    assert!(!health_check(&gateway).await);
+}
+
+/// What an engine asks from time to time, asked from here.
+async fn health_check(gateway: &Gateway) -> bool {
+    let image = std::env::var("GATEHOUSE_IMAGE").unwrap();
+    let said = std::fs::read(format!("{image}/image.json")).unwrap();
+    let said: Value = serde_json::from_slice(&said).unwrap();
+    let mut check = Command::new("sh");
+    check.args(["-c", said["Healthcheck"]["Test"][1].as_str().unwrap()]);
+    let port = gateway.url.rsplit(':').next().unwrap();
+    check.env("PORT", port).status().await.unwrap().success()
 }
 
 #[tokio::test]
