@@ -9,7 +9,7 @@ use nix::unistd::{User, chown, geteuid, setgroups, setresgid, setresuid};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::admission::PlacesOfPrompts;
 use crate::app::App;
@@ -73,6 +73,14 @@ async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
     let job_environment = job_environment(sources, &config);
     let app = App::build(config, std::env::current_exe()?, job_environment).await?;
     info!(%address, "listening");
+    // On Cloud Run it is IAM that asks.
+    if !app.access.asks() && !address.ip().is_loopback() && sources.variable("K_SERVICE").is_none()
+    {
+        warn!(
+            %address,
+            "whoever reaches this address may run tasks: no key is asked for (GATEHOUSE_API_KEYS, auth.keys, auth.oidc)"
+        );
+    }
     // For scripts that start the gateway on port 0; whoever closed stdout does not want to know.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
     tokio::spawn(reload_at(hangup, Arc::clone(&app), stop.clone()));
