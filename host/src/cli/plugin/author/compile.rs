@@ -14,8 +14,10 @@ use crate::wasm::Cache;
 
 /// Puts the compiled form of each component into `directory`.
 pub(super) async fn run(files: &[PathBuf], directory: &Path) -> anyhow::Result<bool> {
-    let config = config::load(&Sources::default())
+    let mut config = config::load(&Sources::default())
         .map_err(|mistakes| anyhow::anyhow!("the default settings are wrong\n{mistakes}"))?;
+    // What is there already is not compiled again.
+    config.plugins.compiled = Some(directory.to_owned());
     let place = || format!("{} cannot be written", directory.display());
     fs::create_dir_all(directory).with_context(place)?;
     let scratch = tempfile::tempdir_in(directory).with_context(place)?;
@@ -31,10 +33,6 @@ pub(super) async fn run(files: &[PathBuf], directory: &Path) -> anyhow::Result<b
         fs::set_permissions(entry.path(), Permissions::from_mode(0o644))?;
         fs::rename(entry.path(), directory.join(entry.file_name()))?;
     }
-    println!(
-        "compiled {} components into {}",
-        files.len(),
-        directory.display()
-    );
+    println!("{}: {} components", directory.display(), files.len());
     Ok(true)
 }
