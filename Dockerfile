@@ -15,9 +15,12 @@ WORKDIR /src
 COPY wit wit
 COPY plugins plugins
 COPY scripts/build-plugins.sh scripts/
-RUN --mount=type=cache,id=gatehouse-registry,target=/usr/local/cargo/registry \
+# Caches are one for all that is built on a machine, and cargo goes by the age of files: what is ours is always newer.
+# One registry for each stage: they are built side by side, and cargo's own lock is not in there.
+RUN --mount=type=cache,id=gatehouse-registry-plugins,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=gatehouse-plugins,target=/src/plugins/target,sharing=locked \
-    ./scripts/build-plugins.sh \
+    find . -path ./plugins/target -prune -o -type f -exec touch {} + \
+    && ./scripts/build-plugins.sh \
     && install -D --mode=644 --target-directory=/out plugins/manifest.toml \
     && install -D --mode=644 --target-directory=/out/dist plugins/dist/*.wasm
 
@@ -28,13 +31,14 @@ COPY . .
 # release, or dev, which is built in a tenth of the time.
 ARG PROFILE=release
 ARG PACKAGES="--package gatehouse"
-RUN --mount=type=cache,id=gatehouse-registry,target=/usr/local/cargo/registry \
+RUN --mount=type=cache,id=gatehouse-registry-host,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=gatehouse-target,target=/src/target,sharing=locked \
-    cargo build --locked --profile "$PROFILE" $PACKAGES --features gatehouse/gcp --bin gatehouse \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+    && cargo build --locked --profile "$PROFILE" $PACKAGES --features gatehouse/gcp --bin gatehouse \
     && install -D --strip "target/$(echo "$PROFILE" | sed s/^dev$/debug/)/gatehouse" /out/gatehouse \
-    && { cargo tree --locked --package gatehouse --features gatehouse/gcp --edges normal --prefix none --format '{p}|{l}' \
-        && cargo tree --locked --manifest-path plugins/Cargo.toml --workspace --edges normal --prefix none --format '{p}|{l}'; } \
-        | sed -n 's/^\([^ ]*\) v\([^ |]*\)[^|]*|\(.*\)$/cargo|\1|\2|\3/p' | sort -u >/out/crates
+    && cargo tree --locked --package gatehouse --features gatehouse/gcp --edges normal --prefix none --format '{p}|{l}' >/out/tree \
+    && cargo tree --locked --manifest-path plugins/Cargo.toml --workspace --edges normal --prefix none --format '{p}|{l}' >>/out/tree \
+    && sed -n 's/^\([^ ]*\) v\([^ |]*\)[^|]*|\(.*\)$/cargo|\1|\2|\3/p' /out/tree >/out/crates
 
 # --- The Claude Code CLI as it is pinned, and the browser's MCP server.
 FROM ${NODE_BASE} AS node
@@ -57,6 +61,7 @@ RUN --mount=type=cache,id=gatehouse-npm,target=/root/.npm \
     none) rm -r /browser && mkdir /browser ;; \
     playwright) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error \
         && node /packages.mjs node_modules >packages \
+        && echo "generic|node|$(node --version | tr -d v)|MIT" >>packages \
         && install -D --target-directory=/browser/usr/local/bin playwright-mcp "$(readlink -f "$(command -v node)")" \
         && rm playwright-mcp ;; \
     *) echo "BROWSER is '$BROWSER': expected none or playwright" >&2; exit 1 ;; \
@@ -106,19 +111,20 @@ COPY --from=plugins /out /opt/gatehouse/plugins
 COPY --from=compiled /out /opt/gatehouse/compiled
 COPY --from=contents /contents.cdx.json /opt/gatehouse/
 COPY --from=host /out/gatehouse /usr/local/bin/gatehouse
-# Nothing else of the image is ever written.
+# Fail closed: whoever wants agents that run as the gateway does has to say so.
 ENV GATEHOUSE_DATA_DIR=/var/lib/gatehouse \
     GATEHOUSE_LISTEN=0.0.0.0 \
     GATEHOUSE_PLUGINS=/opt/gatehouse/plugins/manifest.toml \
     GATEHOUSE_CLAUDE_BIN=/usr/local/bin/claude \
     GATEHOUSE__PLUGINS__COMPILED=/opt/gatehouse/compiled \
+    GATEHOUSE__ISOLATION__MINIMUM=uid \
     GATEHOUSE__SERVER__USER=serveruser \
     GATEHOUSE__ISOLATION__ACCOUNT=claudeuser
 VOLUME /var/lib/gatehouse
 WORKDIR /var/lib/gatehouse
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD curl --fail --silent --output /dev/null "http://127.0.0.1:${PORT:-8080}/health"
+    CMD curl --fail --silent --noproxy "*" --output /dev/null "http://127.0.0.1:${PORT:-8080}/health"
 # Agents leave processes behind that nobody waits for.
 ENTRYPOINT ["tini", "--", "gatehouse"]
 CMD ["serve"]

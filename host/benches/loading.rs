@@ -101,7 +101,7 @@ async fn one(directory: &Path, language: &str, bytes: Arc<[u8]>) {
         first.push(since.elapsed());
     }
     kept::times(&format!("loading/first/{language}"), &first);
-    let cache = || Cache::open(&directory.join("data"));
+    let cache = || Some(Cache::open(&directory.join("data"), None));
     load(cache()).await.unwrap();
     let before = resident();
     let (mut took, mut loaded) = (Vec::new(), Vec::new());

@@ -12,6 +12,6 @@ error = JsonStrictValidator(SchemaVersion.V1_5).validate_str(text)
 assert error is None, error
 urls = [component["purl"] for component in json.loads(text)["components"]]
 assert len(urls) == len(set(urls)), "something is in it twice"
-for wanted in ("pkg:deb/debian/git@", "pkg:deb/debian/openssh-client@", "pkg:cargo/wasmtime@48.", "pkg:cargo/gatehouse@", "pkg:npm/%40anthropic-ai/claude-code@"):
+for wanted in ("pkg:deb/debian/git@", "pkg:deb/debian/openssh-client@", "pkg:cargo/wasmtime@48.", "pkg:cargo/gatehouse@", "pkg:cargo/shell-guard@", "pkg:npm/%40anthropic-ai/claude-code@"):
     assert any(url.startswith(wanted) for url in urls), f"{wanted} is missing"
 print(f"    {len(urls)} packages in it")

@@ -18,7 +18,6 @@ fn image(variable: &str, commands: &[&str]) -> Builder {
     let turns: Vec<Value> = turns.chain([json!({"text": "Done."})]).collect();
     Gateway::with()
         .env("GATEHOUSE_IMAGE", &image)
-        .env("GATEHOUSE__ISOLATION__MINIMUM", "uid")
         .turns(json!(turns))
 }
 
@@ -55,41 +54,50 @@ fn user_of_the_gateway(gateway: &Gateway) -> String {
     ids.expect("a line of ids").to_owned()
 }
 
-#[tokio::test]
-#[ignore = "started by scripts/check-image.sh"]
-async fn an_agent_is_claudeuser_finds_its_tools_and_can_change_and_read_nothing_of_the_images() {
-    let gateway = image(
-        "GATEHOUSE_IMAGE",
-        &[
-            "echo I am $(id --user --name) of $(id --groups --name)",
-            "git --version && git lfs version && rg --version && ssh -V && curl --version && echo all tools",
-            "for place in /usr/local/bin/gatehouse /opt/gatehouse/plugins/manifest.toml /etc/passwd /var/lib/gatehouse/x /root/x; do \
-             (echo >>$place) 2>/dev/null && echo could write $place; done; echo tried all",
-            "cat /proc/1/environ /proc/$(pgrep --oldest gatehouse)/environ /var/lib/gatehouse/keys/* && echo could read; echo tried that",
-        ],
-    )
-    .start()
-    .await;
-
-    let (report, events) = ends(&gateway, &request(&gateway, json!({}))).await;
-
+/// What the agent can do to the image, and what it finds there.
+async fn looks_around(gateway: &Gateway) {
+    let (report, events) = ends(gateway, &request(gateway, json!({}))).await;
     assert_eq!(report["status"], "completed", "{report:#}");
     let text = text(&events);
     for (said, is) in [
         ("I am claudeuser of claudeuser", true),
         ("all tools", true),
-        ("tried all", true),
-        ("could write", false),
-        ("tried that", true),
-        ("could read", false),
+        ("could write own", true),
+        ("could write other", false),
+        ("could read own", true),
+        ("could read other", false),
     ] {
-        // The commands say so, too.
-        let results = text.matches(said).count() - text.matches(&format!("echo {said}")).count();
-        assert_eq!(results > 0, is, "{said}: {text}");
+        assert_eq!(text.contains(said), is, "{said}: {text}");
     }
     let task = format!("/tasks/{}", report["taskId"].as_str().unwrap());
     assert_eq!(gateway.get(&task).await["isolation"]["level"], "uid");
     gateway.has_leaked_nothing();
+}
+
+/// The commands hold none of the words that they may print.
+const AROUND: [&str; 4] = [
+    "echo I am $(id --user --name) of $(id --groups --name)",
+    "git --version && git lfs version && rg --version && ssh -V && curl --version && printf 'all %s' tools",
+    "for place in own:$HOME/x other:/usr/local/bin/gatehouse other:/usr/local/bin/x other:/opt/gatehouse/plugins/manifest.toml \
+     other:/opt/gatehouse/compiled/x other:/etc/passwd other:/var/lib/gatehouse/x other:/root/x; do \
+     (: >>${place#*:}) 2>/dev/null && printf 'could write %s\\n' $place; done; true",
+    "for place in own:/proc/self/environ other:/proc/1/environ $(printf 'other:/proc/%s/environ ' $(pgrep gatehouse)) \
+     other:/var/lib/gatehouse/keys/local.key other:/var/lib/gatehouse/keys/admin.key other:/etc/shadow; do \
+     cat ${place#*:} >/dev/null 2>&1 && printf 'could read %s\\n' $place; done; true",
+];
+
+#[tokio::test]
+#[ignore = "started by scripts/check-image.sh"]
+async fn an_agent_is_claudeuser_finds_its_tools_and_can_neither_change_nor_read_what_is_not_its_own()
+ {
+    looks_around(&image("GATEHOUSE_IMAGE", &AROUND).start().await).await;
+}
+
+#[tokio::test]
+#[ignore = "started by scripts/check-image.sh"]
+async fn nor_can_it_where_the_root_can_be_written() {
+    let gateway = image("GATEHOUSE_IMAGE", &AROUND).env("IMAGE_ROOT_WRITABLE", "true");
+    looks_around(&gateway.start().await).await;
 }
 
 #[tokio::test]

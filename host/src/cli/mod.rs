@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
             configured(&sources, |config| {
                 // While there is one thread: the others keep their user.
                 if let Err(failure) = serve::give_up_root(&config) {
-                    eprintln!("gatehouse: {failure}");
+                    eprintln!("gatehouse: {failure:#}");
                     return ExitCode::FAILURE;
                 }
                 with_runtime(serve::run(config, &sources))

@@ -1,9 +1,11 @@
 //! `gatehouse serve`: build, bind, serve, drain.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{User, chown, geteuid, setgroups, setresgid, setresuid};
 use tokio::net::TcpListener;
@@ -43,8 +45,12 @@ pub(super) fn give_up_root(config: &Config) -> anyhow::Result<()> {
     let user = User::from_name(name)?
         .ok_or_else(|| anyhow::anyhow!("server.user: there is no user `{name}` here"))?;
     // It starts with an empty directory, which may have been made for it or for root.
-    std::fs::create_dir_all(&config.data_dir)?;
-    chown(&config.data_dir, Some(user.uid), Some(user.gid))?;
+    let place = &config.data_dir;
+    std::fs::create_dir_all(place).with_context(|| format!("{}", place.display()))?;
+    if std::fs::metadata(place)?.uid() != user.uid.as_raw() {
+        let given = chown(place, Some(user.uid), Some(user.gid));
+        given.with_context(|| format!("{} cannot be given to `{name}`", place.display()))?;
+    }
     setgroups(&[])?;
     setresgid(user.gid, user.gid, user.gid)?;
     setresuid(user.uid, user.uid, user.uid)?;

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat};
 
 use super::removal;
 
-const EVERYBODYS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+const EVERYBODYS: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run/lock"];
 
 /// Removes everything of `uid`, under which nothing may run any more. What cannot be removed is told
 /// of in the log, and is no reason not to go on.

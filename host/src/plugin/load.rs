@@ -40,7 +40,7 @@ const MISTAKES: usize = 5;
 #[derive(Debug)]
 pub(super) struct Loader {
     engine: Engine,
-    cache: Option<Cache>,
+    cache: Cache,
     pub(super) bucket: Arc<dyn Bucket>,
     pub(super) max_component_size: u64,
     /// For so long an object counts as just written.
@@ -146,7 +146,7 @@ impl Loader {
     ) -> Result<Self, EngineError> {
         Ok(Self {
             engine: Engine::new(settings.max_instances, compiler)?,
-            cache: Cache::open(data_dir).map(|cache| cache.beside(settings.compiled.clone())),
+            cache: Cache::open(data_dir, settings.compiled.as_deref()),
             bucket,
             max_component_size: settings.max_component_size,
             fresh: SignedDuration::try_from(settings.keep_sets / 10).unwrap_or(SignedDuration::MAX),
@@ -277,7 +277,7 @@ impl Loader {
 
     /// What a component is from outside.
     pub(super) async fn shape(&self, bytes: Arc<[u8]>) -> Result<Shape, LoadError> {
-        Shape::of(&self.engine, self.cache.clone(), bytes).await
+        Shape::of(&self.engine, Some(self.cache.clone()), bytes).await
     }
 
     /// Compiles, links, instantiates and asks what it is, whatever is wrong with its settings.
@@ -305,7 +305,8 @@ impl Loader {
             settings: Value::Object(pin.settings.clone()).to_string().into(),
             limits: pin.limits(),
         };
-        let component = Component::load(&self.engine, self.cache.clone(), terms, bytes).await?;
+        let component =
+            Component::load(&self.engine, Some(self.cache.clone()), terms, bytes).await?;
         Ok(match self.judging {
             true => component.kept_ready(),
             false => component,

@@ -24,32 +24,26 @@ const FILE_SIZE: u64 = MAX_CODE + DIGEST as u64;
 /// Length of the digest that each file begins with.
 const DIGEST: usize = 32;
 
-/// A directory of compiled components, and one that came with an image.
+/// A directory of compiled components that is ours, and one that came with an image.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    directory: PathBuf,
+    ours: Option<PathBuf>,
     shipped: Option<PathBuf>,
 }
 
 impl Cache {
-    /// The cache below `data_dir`. None, with a warning, where the directory cannot be trusted:
-    /// then components are compiled each time.
-    pub fn open(data_dir: &Path) -> Option<Self> {
-        let directory = Self::place(data_dir);
-        let parent = directory.parent().unwrap_or(data_dir);
-        let made = make_private(parent).and_then(|()| make_private(&directory));
-        match made {
-            Ok(()) => Some(Self {
-                directory,
-                shipped: None,
-            }),
-            Err(error) => {
-                tracing::warn!(
-                    directory = %directory.display(), %error,
-                    "compiled plugins are not kept: every start compiles them again"
-                );
-                None
-            }
+    /// The cache below `data_dir`, and `shipped`, which is only read. A directory that cannot be trusted is
+    /// left out, with a warning; without any, components are compiled each time.
+    pub fn open(data_dir: &Path, shipped: Option<&Path>) -> Self {
+        let ours = Self::place(data_dir);
+        let parent = ours.parent().unwrap_or(data_dir);
+        let made = make_private(parent).and_then(|()| make_private(&ours));
+        let shipped_is_private = |shipped: &Path| check_private(&fs::metadata(shipped)?);
+        Self {
+            ours: trusted(&ours, made).then_some(ours),
+            shipped: shipped
+                .filter(|shipped| trusted(shipped, shipped_is_private(shipped)))
+                .map(Path::to_owned),
         }
     }
 
@@ -58,15 +52,10 @@ impl Cache {
         data_dir.join("cache/wasm")
     }
 
-    /// The same, and what lies in `shipped`, which is only read.
-    pub fn beside(self, shipped: Option<PathBuf>) -> Self {
-        Self { shipped, ..self }
-    }
-
     /// What was kept under `key`, or came with the image, if it is whole.
     pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let places = [Some(&self.directory), self.shipped.as_ref()];
-        places.into_iter().flatten().find_map(|directory| {
+        let places = self.ours.iter().chain(&self.shipped);
+        places.into_iter().find_map(|directory| {
             read(&directory.join(key)).unwrap_or_else(|error| {
                 tracing::warn!(
                     key, directory = %directory.display(), %error,
@@ -79,46 +68,49 @@ impl Cache {
 
     /// Keeps `code` under `key`. A failure is a warning: the cache only saves time.
     pub(super) fn put(&self, key: &str, code: &[u8]) {
-        if let Err(error) = self.write(key, code).and_then(|()| self.prune()) {
+        let Some(directory) = &self.ours else {
+            return;
+        };
+        if let Err(error) = write(directory, key, code).and_then(|()| prune(directory)) {
             tracing::warn!(key, %error, "a compiled plugin could not be kept");
         }
     }
+}
 
-    fn write(&self, key: &str, code: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".writing-")
-            .tempfile_in(&self.directory)?;
-        file.write_all(&Sha256::digest(code))?;
-        file.write_all(code)?;
-        file.persist(self.directory.join(key))?;
-        Ok(())
-    }
+fn write(directory: &Path, key: &str, code: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempfile_in(directory)?;
+    file.write_all(&Sha256::digest(code))?;
+    file.write_all(code)?;
+    file.persist(directory.join(key))?;
+    Ok(())
+}
 
-    fn prune(&self) -> io::Result<()> {
-        let mut files: Vec<_> = fs::read_dir(&self.directory)?
-            .filter_map(Result::ok)
-            .filter_map(|entry| {
-                let metadata = entry.metadata().ok()?;
-                Some((metadata.modified().ok()?, entry.path(), metadata.len()))
-            })
-            .collect();
-        files.sort();
-        let mut bytes: u64 = 0;
-        let newest = files.iter().rev().take(FILES);
-        let kept = newest.take_while(|(_, _, size)| {
-            bytes = bytes.saturating_add(*size);
-            bytes <= BYTES
-        });
-        let surplus = files.len() - kept.count();
-        for (_, path, _) in files.into_iter().take(surplus) {
-            match fs::remove_file(path) {
-                // Another process prunes too.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+fn prune(directory: &Path) -> io::Result<()> {
+    let mut files: Vec<_> = fs::read_dir(directory)?
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some((metadata.modified().ok()?, entry.path(), metadata.len()))
+        })
+        .collect();
+    files.sort();
+    let mut bytes: u64 = 0;
+    let newest = files.iter().rev().take(FILES);
+    let kept = newest.take_while(|(_, _, size)| {
+        bytes = bytes.saturating_add(*size);
+        bytes <= BYTES
+    });
+    let surplus = files.len() - kept.count();
+    for (_, path, _) in files.into_iter().take(surplus) {
+        match fs::remove_file(path) {
+            // Another process prunes too.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -153,6 +145,17 @@ pub(super) fn key(digest: &str, engine: &wasmtime::Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{digest}-{:016x}", hasher.finish())
+}
+
+/// Whether a directory can be used; says so where it cannot.
+fn trusted(directory: &Path, found: io::Result<()>) -> bool {
+    if let Err(error) = &found {
+        tracing::warn!(
+            directory = %directory.display(), %error,
+            "compiled plugins are neither kept there nor taken from there"
+        );
+    }
+    found.is_ok()
 }
 
 /// Makes a directory that only we can enter, or makes sure that it is one.
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn what_was_put_is_got_and_the_directory_is_private() {
         let data = tempfile::tempdir().unwrap();
-        let cache = Cache::open(data.path()).unwrap();
+        let cache = Cache::open(data.path(), None);
         assert_eq!(cache.get("k"), None);
         cache.put("k", b"code");
         assert_eq!(cache.get("k").unwrap(), b"code");
@@ -216,27 +219,29 @@ mod tests {
     #[test]
     fn what_came_with_an_image_is_got_and_never_changed() {
         let (ours, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let shipped = Cache::open(image.path()).unwrap();
-        shipped.put("shipped", b"of the image");
+        Cache::open(image.path(), None).put("shipped", b"of the image");
         let place = Cache::place(image.path());
-        let cache = Cache::open(ours.path())
-            .unwrap()
-            .beside(Some(place.clone()));
+        let cache = Cache::open(ours.path(), Some(&place));
         assert_eq!(cache.get("shipped").unwrap(), b"of the image");
         cache.put("compiled", b"here");
         assert_eq!(cache.get("compiled").unwrap(), b"here");
         assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
-        fs::set_permissions(place.join("shipped"), fs::Permissions::from_mode(0o666)).unwrap();
+        let others_may_write = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        others_may_write(&place.join("shipped"), 0o666);
         assert_eq!(cache.get("shipped"), None);
+        others_may_write(&place, 0o777);
+        assert!(Cache::open(ours.path(), Some(&place)).shipped.is_none());
     }
 
     #[test]
     fn a_directory_that_others_can_write_is_refused() {
         let data = tempfile::tempdir().unwrap();
-        Cache::open(data.path()).unwrap();
+        Cache::open(data.path(), None);
         let directory = data.path().join("cache/wasm");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o770)).unwrap();
-        assert!(Cache::open(data.path()).is_none());
+        assert!(Cache::open(data.path(), None).ours.is_none());
     }
 
     #[test]
@@ -245,13 +250,13 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         fs::create_dir(data.path().join("cache")).unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), data.path().join("cache/wasm")).unwrap();
-        assert!(Cache::open(data.path()).is_none());
+        assert!(Cache::open(data.path(), None).ours.is_none());
     }
 
     #[test]
     fn a_damaged_linked_or_shared_file_is_not_used() {
         let data = tempfile::tempdir().unwrap();
-        let cache = Cache::open(data.path()).unwrap();
+        let cache = Cache::open(data.path(), None);
         let file = data.path().join("cache/wasm/k");
 
         cache.put("k", b"code");
@@ -273,7 +278,7 @@ mod tests {
     #[test]
     fn the_size_of_all_files_is_bounded() {
         let data = tempfile::tempdir().unwrap();
-        let cache = Cache::open(data.path()).unwrap();
+        let cache = Cache::open(data.path(), None);
         for n in 0..10 {
             let file = File::create(data.path().join(format!("cache/wasm/{n}"))).unwrap();
             file.set_len(BYTES / 4).unwrap();
@@ -290,7 +295,7 @@ mod tests {
     #[test]
     fn the_number_of_files_is_bounded() {
         let data = tempfile::tempdir().unwrap();
-        let cache = Cache::open(data.path()).unwrap();
+        let cache = Cache::open(data.path(), None);
         for n in 0..FILES + 3 {
             cache.put(&n.to_string(), b"code");
         }

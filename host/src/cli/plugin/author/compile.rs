@@ -1,11 +1,13 @@
 //! `gatehouse plugin compile`: what a gateway would compile at its start is compiled before, for
 //! `plugins.compiled`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
 
 use super::subject::coded;
 use crate::config::{self, Sources};
@@ -22,8 +24,10 @@ pub(super) async fn run(files: &[PathBuf], directory: &Path) -> anyhow::Result<b
     fs::create_dir_all(directory).with_context(place)?;
     let scratch = tempfile::tempdir_in(directory).with_context(place)?;
     let bench = Workbench::open(&config.plugins, scratch.path())?;
+    let mut digests = BTreeSet::new();
     for file in files {
         let bytes = bench.read(file).map_err(coded)?;
+        digests.insert(hex::encode(Sha256::digest(&bytes)));
         let compiled = bench.shape(bytes).await.map_err(coded);
         compiled.with_context(|| file.display().to_string())?;
     }
@@ -33,6 +37,19 @@ pub(super) async fn run(files: &[PathBuf], directory: &Path) -> anyhow::Result<b
         fs::set_permissions(entry.path(), Permissions::from_mode(0o644))?;
         fs::rename(entry.path(), directory.join(entry.file_name()))?;
     }
-    println!("{}: {} components", directory.display(), files.len());
+    // To keep them is only a matter of speed to who compiles, so what went wrong there was a warning.
+    let kept: Vec<_> = fs::read_dir(directory)?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    if let Some(missing) = digests
+        .iter()
+        .find(|digest| !kept.iter().any(|name| name.starts_with(*digest)))
+    {
+        bail!(
+            "{}: the compiled form of {missing} could not be written",
+            directory.display()
+        );
+    }
+    println!("{}: {} components", directory.display(), digests.len());
     Ok(true)
 }
