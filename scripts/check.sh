@@ -59,6 +59,15 @@ timed cargo test "${all[@]}" --quiet --lib --test documents
 step "Integration tests: the real binary, the real CLI, the real plugins"
 timed cargo test "${all[@]}" --test it -- --test-threads "$((2 * $(nproc)))"
 
+# Everything that is not about one machine: the list says what is, and why.
+step "The same with everything in the cloud: Cloud Storage, Cloud KMS and Cloud Run on loopback, down to the bytes on the wire"
+mapfile -t left_out < <(sed -n 's/^\([a-z][a-z0-9_:]*\) .*/\1/p' tests/left-out-in-the-cloud.txt)
+known=$(cargo test "${all[@]}" --quiet --test it -- --list)
+for name in "${left_out[@]}"; do
+  grep -q "$name" <<<"$known" || fail "tests/left-out-in-the-cloud.txt: no test is named $name"
+done
+TESTS_ON=cloud timed cargo test "${all[@]}" --test it -- --test-threads "$((3 * $(nproc)))" "${left_out[@]/#/--skip=}"
+
 step "The image, built and started without an engine"
 timed ./scripts/check-image.sh
 

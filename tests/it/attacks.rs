@@ -42,11 +42,7 @@ async fn a_storage_that_fails_for_a_while_loses_no_result() {
         .until(|event| event.data.contains("Slow step 13."))
         .await;
 
-    // Every write goes through this directory.
-    let temporary = gateway.data().join("bucket/.temp");
-    let aside = gateway.data().join("bucket/.aside");
-    std::fs::rename(&temporary, &aside).unwrap();
-    std::fs::write(&temporary, "no directory").unwrap();
+    gateway.storage_fails(true);
     eventually("the agent is gone", || async {
         let mut processes = gateway.processes().into_iter();
         (!processes.any(|process| process.command.contains("--permission-prompt-tool")))
@@ -55,8 +51,7 @@ async fn a_storage_that_fails_for_a_while_loses_no_result() {
     .await;
     // The job notes the phase that follows, in vain.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    std::fs::remove_file(&temporary).unwrap();
-    std::fs::rename(&aside, &temporary).unwrap();
+    gateway.storage_fails(false);
 
     let record = gateway.ended(&id).await;
     assert_eq!(record["status"], "completed", "{record:#}");

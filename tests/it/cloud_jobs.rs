@@ -108,6 +108,9 @@ async fn whatever_google_answers_a_task_is_done_once() {
     let faults = [
         Fault::LostReply,
         Fault::Reset,
+        Fault::Status(409),
+        // As FAILED_PRECONDITION.
+        Fault::Status(412),
         Fault::Status(429),
         Fault::Status(503),
         Fault::Status(500),
@@ -222,6 +225,64 @@ async fn an_execution_that_never_had_a_process_is_lost() {
             .log()
             .contains("Image 'registry.invalid/gatehouse' not found.")
     );
+}
+
+/// A minute of the task's own; a quarter of an hour in which it would be ended otherwise; an hour for actions.
+const A_HUNG_JOBS_SECONDS: u32 = (1 + 15 + 60) * 60;
+
+/// A task of one minute's time whose job the platform ends, since nobody else does.
+async fn is_ended_by_the_platform(
+    gateway: &Gateway,
+    service: &CloudRun,
+    hangs: impl AsyncFnOnce(),
+) {
+    let receiver = Receiver::start([]).await;
+    let more = json!({
+        "timeoutMinutes": 1, "callbackUrl": receiver.url, "permissionMode": "bypassPermissions",
+    });
+    let id = gateway.run_async(&gateway.request_with("hang", more)).await;
+    hangs().await;
+
+    let record = one_end(gateway, &receiver, &id).await;
+
+    assert_eq!(
+        (&record["status"], &record["reason"]),
+        (&json!("failed"), &json!("lost")),
+        "{record:#}"
+    );
+    service.is_idle().await;
+    assert_eq!(service.executions(), [ExecutionState::Failed]);
+    assert_eq!(service.google.count("run.cancel"), 0);
+    let requests = service.google.requests();
+    let run = requests.iter().find(|one| one.operation == "run.run");
+    let run: Value = serde_json::from_slice(&run.unwrap().body).unwrap();
+    let time = format!("{A_HUNG_JOBS_SECONDS}s");
+    assert_eq!(run["overrides"]["timeout"], time, "{run:#}");
+}
+
+#[tokio::test]
+async fn a_job_that_stands_still_is_ended_by_the_platform_when_its_tasks_time_is_long_over() {
+    let service = CloudRun::start().await;
+    let gateway = on(&service).scenario("loops-bash-sleep").start().await;
+    // Long enough to begin.
+    service.deploy(&gateway, |job| job.haste = A_HUNG_JOBS_SECONDS / 15);
+    let hangs = async || {
+        gateway.process_named("sleep 300").await;
+        gateway.process_named("run-job").await.pause();
+    };
+    is_ended_by_the_platform(&gateway, &service, hangs).await;
+}
+
+#[tokio::test]
+async fn a_job_that_ignores_its_time_and_the_signal_is_ended_by_the_platform() {
+    let service = CloudRun::start().await;
+    let gateway = on(&service).start().await;
+    service.deploy(&gateway, |job| {
+        let script = "trap '' TERM; while :; do sleep 1; done";
+        job.command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        job.haste = A_HUNG_JOBS_SECONDS;
+    });
+    is_ended_by_the_platform(&gateway, &service, async || ()).await;
 }
 
 #[tokio::test]

@@ -208,8 +208,7 @@ async fn a_task_whose_record_is_damaged_ends_and_is_reported() {
             gateway.kill().await;
             job.kill();
         }
-        let record = gateway.data().join("bucket/sessions").join(&id);
-        std::fs::write(record.join("metadata.json"), "").unwrap();
+        gateway.overwrite(&format!("sessions/{id}/metadata.json"), b"");
         if restarted {
             gateway.start_again().await;
         } else {
@@ -228,6 +227,9 @@ async fn a_task_whose_record_is_damaged_ends_and_is_reported() {
         assert_eq!(record["createdAt"], created, "{record:#}");
         let listed = gateway.get("/tasks").await;
         assert_eq!(listed["tasks"].as_array().unwrap().len(), 1, "{listed:#}");
-        assert!(!gateway.data().join("bucket/tasks").join(&id).exists());
+        assert_eq!(
+            gateway.objects(&format!("tasks/{id}/")),
+            Vec::<String>::new()
+        );
     }
 }

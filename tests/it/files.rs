@@ -51,7 +51,7 @@ async fn regular_files_of_the_workspace_are_kept_and_nothing_else() {
     assert_eq!(file["path"], "sessions/other/a/b/kept.json");
     assert_eq!(file["contentType"], "application/json");
     assert_eq!(file["sizeBytes"], 3);
-    assert!(!gateway.data().join("bucket/sessions/other").exists());
+    assert_eq!(gateway.objects("sessions/other/"), Vec::<String>::new());
 
     let path = format!("/tasks/{id}/artifacts/sessions/other/a/b/kept.json");
     let download = gateway.try_get(&path).await.unwrap();

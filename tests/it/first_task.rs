@@ -25,14 +25,9 @@ async fn the_first_example_writes_a_file_is_denied_once_works_around_it_and_keep
         "{report:#}"
     );
     let kept = &report["uploadedFiles"][0];
-    let path = kept["gcsPath"]
-        .as_str()
-        .unwrap()
-        .strip_prefix("file://")
-        .unwrap()
-        .to_owned();
+    let content = gateway.object_at(kept["gcsPath"].as_str().unwrap());
     assert_eq!(
-        std::fs::metadata(&path).unwrap().len(),
+        content.unwrap().len() as u64,
         kept["sizeBytes"].as_u64().unwrap()
     );
 

@@ -26,7 +26,12 @@ async fn health_is_a_word_and_in_detail_the_truth() {
     let detail = gateway.get("/health?verbose=true").await;
     assert_eq!(detail["status"], "healthy");
     assert_eq!(detail["claude"]["cliAvailable"], true, "{detail:#}");
-    assert_eq!(detail["keys"], "local");
+    let keys = if gatehouse_tests::on_cloud() {
+        "cloud-kms"
+    } else {
+        "local"
+    };
+    assert_eq!(detail["keys"], keys);
     let root = nix::unistd::Uid::effective().is_root();
     assert_eq!(
         detail["isolation"]["level"],

@@ -17,6 +17,7 @@ fn image(variable: &str, commands: &[&str]) -> Builder {
     });
     let turns: Vec<Value> = turns.chain([json!({"text": "Done."})]).collect();
     Gateway::with()
+        .on_an_empty_disk()
         .env("GATEHOUSE_IMAGE", &image)
         .turns(json!(turns))
 }

@@ -15,6 +15,7 @@ mod cloud_jobs;
 mod cloud_keys;
 mod cloud_signals;
 mod cloud_storage;
+mod cloud_swaps;
 mod commands;
 mod compatibility;
 mod contract;

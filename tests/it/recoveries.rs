@@ -58,8 +58,7 @@ async fn what_git_says_of_a_rebase_that_failed_is_redacted_before_it_is_logged()
     let _ = std::fs::remove_file(moved);
     let commit = &report["gitCommit"];
     assert_eq!(commit["recovery"]["method"], "new-branch", "{report:#}");
-    let log = gateway.data().join(format!("jobs/{id}.log"));
-    let log = std::fs::read_to_string(log).unwrap();
+    let log = std::io::read_to_string(gateway.open_job_log(&id)).unwrap();
     let said = log
         .lines()
         .find(|line| line.contains("cannot be rebased"))

@@ -4,16 +4,9 @@ use gatehouse_tests::{Gateway, repository};
 use serde_json::{Value, json};
 
 fn stored(gateway: &Gateway) -> Vec<String> {
-    let bucket = gateway.data().join("bucket");
-    ["tasks", "sessions", "index", "outbox"]
+    ["tasks/", "sessions/", "index/", "outbox/"]
         .iter()
-        .flat_map(|folder| {
-            std::fs::read_dir(bucket.join(folder))
-                .into_iter()
-                .flatten()
-                .flatten()
-        })
-        .map(|entry| entry.path().display().to_string())
+        .flat_map(|folder| gateway.objects(folder))
         .collect()
 }
 

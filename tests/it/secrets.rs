@@ -94,18 +94,14 @@ async fn the_sealed_payload_is_gone_once_the_task_is_over() {
     let mut stream = gateway
         .run(&gateway.request_with("slow", json!({"maxTurns": 50})))
         .await;
-    let payload = gateway
-        .data()
-        .join("bucket/tasks")
-        .join(&stream.task_id)
-        .join("payload.enc");
+    let payload = format!("tasks/{}/payload.enc", stream.task_id);
 
     stream.until(|event| event.id.is_some()).await;
-    assert!(payload.exists());
+    assert!(gateway.object(&payload).is_some());
     stream.until(|event| event.name == "done").await;
 
     gateway.is_clean().await;
-    assert!(!payload.exists());
+    assert_eq!(gateway.object(&payload), None);
 }
 
 #[tokio::test]
@@ -192,8 +188,7 @@ async fn a_plugin_that_repeats_secrets_leaves_nothing_of_them_in_any_log() {
     let mut stream = gateway.run(&gateway.request_with("hello", more)).await;
     let id = stream.task_id.clone();
     stream.until(|event| event.id.is_some()).await;
-    // It is removed with the job, but not for whoever has opened it.
-    let log = std::fs::File::open(gateway.data().join(format!("jobs/{id}.log"))).unwrap();
+    let log = gateway.open_job_log(&id);
     let events = stream.rest().await;
 
     let report = events.last().unwrap().json();

@@ -60,23 +60,7 @@ async fn the_clis_lines_come_unchanged_with_ids_that_rise_by_one() {
     );
 
     // The stored log is the same to the byte.
-    let mut stored = String::new();
-    let session = gateway.data().join("bucket/sessions").join(&id);
-    let mut chunks: Vec<_> = std::fs::read_dir(session)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    chunks.retain(|path| {
-        path.file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .starts_with("0000")
-    });
-    chunks.sort();
-    for chunk in chunks {
-        stored.push_str(&std::fs::read_to_string(chunk).unwrap());
-    }
+    let stored = gateway.stored_log(&id);
     let streamed: String = lines
         .iter()
         .map(|line| format!("{}\n", line.data))

@@ -283,7 +283,7 @@ async fn what_was_decided_is_explained_and_judged_again_by_another_set() {
 async fn without_consent_nothing_of_what_was_decided_on_is_kept() {
     let gateway = gateway(&[]).await;
     let (id, _) = runs(&gateway, json!({})).await;
-    assert!(!gateway.data().join("bucket/inputs").exists());
+    assert_eq!(gateway.objects("inputs/"), Vec::<String>::new());
     let told = said(&gateway, &["replay"]).await;
     assert!(told.contains("1 tasks were left out"), "{told}");
     let told = said(&gateway, &["explain", &id, "toolu"]).await;

@@ -15,10 +15,11 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::canary::Canaries;
+use crate::compiled;
 use crate::job_logs;
 use crate::manifest::Manifest;
 use crate::processes::{self, Process};
-use crate::{GitServer, Registry, Stream, binary, eventually, repository};
+use crate::{CloudRun, GitServer, Registry, Stream, binary, eventually, on_cloud, repository};
 
 /// User ids for the agents of each gateway, so that tests side by side do not meet.
 static NEXT_UID: AtomicU32 = AtomicU32::new(0);
@@ -31,6 +32,7 @@ pub struct Builder {
     manifest: Option<String>,
     environment: BTreeMap<String, String>,
     secrets: Vec<String>,
+    empty_disk: bool,
 }
 
 /// A gateway that runs, with everything around it.
@@ -45,6 +47,8 @@ pub struct Gateway {
     environment: BTreeMap<String, String>,
     process: Child,
     client: reqwest::Client,
+    /// Its own, where the tests run in the cloud.
+    pub(crate) cloud: Option<CloudRun>,
 }
 
 impl Gateway {
@@ -56,6 +60,7 @@ impl Gateway {
             manifest: None,
             environment: BTreeMap::new(),
             secrets: Vec::new(),
+            empty_disk: false,
         }
     }
 
@@ -207,7 +212,7 @@ impl Gateway {
             .expect("a number")
     }
 
-    /// Everything this gateway keeps.
+    /// What this gateway keeps on this machine; where that is all, see also [`Gateway::object`].
     pub fn data(&self) -> PathBuf {
         self.root.path().join("data")
     }
@@ -241,20 +246,6 @@ impl Gateway {
         .await
     }
 
-    /// Waits until no process and no workspace is left.
-    pub async fn is_clean(&self) {
-        eventually("no process and no workspace is left", || async {
-            let workspaces = fs::read_dir(self.work())
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter(is_a_task)
-                .count();
-            (self.processes().is_empty() && workspaces == 0).then_some(())
-        })
-        .await;
-    }
-
     /// Bytes of memory that the gateway's process holds.
     pub fn memory(&self) -> u64 {
         self.of_memory("VmRSS:")
@@ -266,13 +257,7 @@ impl Gateway {
     }
 
     fn of_memory(&self, field: &str) -> u64 {
-        let pid = self.process.id().expect("it runs");
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let kilobytes = line.and_then(|line| line.trim().split(' ').next());
-        1024 * kilobytes
-            .and_then(|text| text.parse::<u64>().ok())
-            .expect("a number")
+        processes::memory(self.process.id().expect("it runs"), field)
     }
 
     /// The key that the gateway made for its operator.
@@ -319,8 +304,21 @@ impl Gateway {
     /// What a job of its own that something else starts is to be told.
     pub(crate) fn job_environment(&self) -> BTreeMap<String, String> {
         let mut environment = self.environment.clone();
-        environment.remove("CLOUDRUN_CALLBACK_SECRET");
+        // Secrets of the gateway, which jobs are never given.
+        for secret in [
+            "CLOUDRUN_CALLBACK_SECRET",
+            "GATEHOUSE_API_KEYS",
+            "GATEHOUSE_ADMIN_KEY",
+            "GATEHOUSE__PLUGINS__REGISTRIES",
+        ] {
+            environment.remove(secret);
+        }
         environment.insert("PATH".to_owned(), std::env::var("PATH").expect("text"));
+        if environment.contains_key("GCS_LOGS_BUCKET") {
+            // Then they have nothing in common with the gateway but the bucket.
+            let data = self.root.path().join("executions");
+            environment.insert("GATEHOUSE_DATA_DIR".to_owned(), data.display().to_string());
+        }
         environment
     }
 
@@ -347,10 +345,9 @@ impl Gateway {
         }
     }
 
-    /// No canary in any byte that was produced: data, logs, workspaces.
-    pub fn has_leaked_nothing(&self) {
-        let found = self.canaries.found_below(self.root.path());
-        assert!(found.is_empty(), "a secret was found in {found:?}");
+    /// Below it is everything that it and its jobs have on this machine.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
     }
 }
 
@@ -407,6 +404,12 @@ impl Builder {
         self
     }
 
+    /// Without what other gateways of this run have compiled.
+    pub fn on_an_empty_disk(mut self) -> Self {
+        self.empty_disk = true;
+        self
+    }
+
     /// A further secret that must not be seen.
     pub fn canary(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
@@ -419,8 +422,16 @@ impl Builder {
         self.env("GATEHOUSE__PLUGINS__REGISTRIES", &registry.settings())
     }
 
-    /// Starts everything.
-    pub async fn start(self) -> Gateway {
+    /// Starts everything, in the cloud where [`on_cloud`] says so and the test itself says nothing of it.
+    pub async fn start(mut self) -> Gateway {
+        let mut cloud = None;
+        if on_cloud() && !self.environment.contains_key("GATEHOUSE__GOOGLE__ENDPOINT") {
+            let service = CloudRun::start().await;
+            let tests_own = std::mem::take(&mut self.environment);
+            self = self.cloud(&service);
+            self.environment.extend(tests_own);
+            cloud = Some(service);
+        }
         let mut canaries = Canaries::fresh();
         self.secrets.iter().for_each(|secret| canaries.add(secret));
         let options = Options {
@@ -483,9 +494,12 @@ impl Builder {
             ("LOG_LEVEL".to_owned(), "debug".to_owned()),
         ]);
         environment.extend(self.environment);
+        if !self.empty_disk {
+            compiled::lend(&root.path().join("data"));
+        }
         let (process, url) = launch(root.path(), &environment).await;
         job_logs::keep(root.path().join("data/jobs"), root.path().join("job-logs"));
-        Gateway {
+        let gateway = Gateway {
             url,
             canaries,
             model,
@@ -494,7 +508,16 @@ impl Builder {
             environment,
             process,
             client: reqwest::Client::new(),
+            cloud,
+        };
+        if !self.empty_disk {
+            compiled::keep(&gateway.data());
         }
+        if let Some(service) = &gateway.cloud {
+            compiled::lend(&gateway.root().join("executions"));
+            service.deploy(&gateway, |_| ());
+        }
+        gateway
     }
 }
 
@@ -540,10 +563,6 @@ fn scenario(name: &str) -> PathBuf {
     } else {
         file("examples/scenarios")
     }
-}
-
-fn is_a_task(entry: &fs::DirEntry) -> bool {
-    entry.file_name().to_str().is_some_and(|name| name != "bin")
 }
 
 /// The pinned CLI that `scripts/install-cli.sh` installs.

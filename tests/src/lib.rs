@@ -1,17 +1,21 @@
 //! What makes a test read as four sentences: a real gateway on port 0 with a data directory of its
 //! own, the scripted model behind it, a client that reads event streams, a receiver of webhooks.
 //!
+//! With `TESTS_ON=cloud` each gateway keeps and runs everything in a cloud of its own, see [`on_cloud`].
+//!
 //! Every gateway is given canary secrets; [`Gateway::stop`] looks for them in every byte that was
 //! produced, and for processes that were left behind.
 
 pub mod canary;
 pub mod cloud_run;
+mod compiled;
 pub mod component;
 pub mod elsewhere;
 pub mod gateway;
 pub mod git_server;
 pub mod issuer;
 mod job_logs;
+mod kept;
 pub mod manifest;
 pub mod processes;
 pub mod receiver;
@@ -28,6 +32,7 @@ pub use elsewhere::Elsewhere;
 pub use gateway::Gateway;
 pub use git_server::GitServer;
 pub use issuer::Issuer;
+pub use kept::on_cloud;
 pub use receiver::Receiver;
 pub use registry::Registry;
 pub use stream::{Event, Stream};

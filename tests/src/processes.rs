@@ -105,3 +105,13 @@ pub fn named(directory: &Path, word: &str) -> Vec<Process> {
         .filter(|process| process.command.contains(word))
         .collect()
 }
+
+/// Bytes by a field of `/proc/{pid}/status`, such as `VmRSS:`.
+pub fn memory(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|line| line.trim().split(' ').next());
+    1024 * kilobytes
+        .and_then(|text| text.parse::<u64>().ok())
+        .expect("a number")
+}

@@ -164,11 +164,7 @@ async fn follow(
             ended = process.wait() => break Over::Ended(ended),
             () = cancel.cancelled(), if cancellable => talk.interrupt(),
             () = tokio::time::sleep_until(wake) => match due {
-                _ if wake.elapsed() > TICK => {
-                    talk.excuse(wake.elapsed());
-                    Ok(())
-                }
-                _ if wake < at => Ok(()),
+                _ if wake < at || wake.elapsed() > TICK => Ok(()),
                 Due::Stop(stop) => Err(stop),
                 Due::Close => {
                     talk.close_now();
@@ -178,6 +174,10 @@ async fn follow(
                 Due::GiveUpServers => talk.give_up_servers(),
             },
         };
+        // Whatever was there first when we came back: a decision's own deadline may have passed as well.
+        if wake.elapsed() > TICK {
+            talk.excuse(wake, wake.elapsed());
+        }
         for note in talk.notes.drain(..) {
             sink.say(note).await;
         }

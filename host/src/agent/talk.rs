@@ -340,16 +340,18 @@ impl<'a> Talk<'a> {
         if next.0 <= total.0 { next } else { total }
     }
 
-    /// This process was stopped for so long. The CLI may have spoken, or waited for us, so nothing of
-    /// that time counts as its silence; what a task may take in all is another matter.
-    pub(super) fn excuse(&mut self, absence: Duration) {
-        self.handed_over += absence;
+    /// This process was stopped from `since` on for so long. The CLI may have spoken, or waited for us, so
+    /// nothing of that time counts as its silence; what a task may take in all is another matter.
+    pub(super) fn excuse(&mut self, since: Instant, absence: Duration) {
+        // What was heard after it is as late as it is.
+        let later = |at: Instant| if at <= since { at + absence } else { at };
+        self.handed_over = later(self.handed_over);
         if let Some(servers) = &mut self.servers {
             servers.give_up_at += absence;
         }
-        self.last_line += absence;
-        self.settled = self.settled.map(|at| at + absence);
-        self.interrupted = self.interrupted.map(|at| at + absence);
+        self.last_line = later(self.last_line);
+        self.settled = self.settled.map(later);
+        self.interrupted = self.interrupted.map(later);
     }
 
     /// The input is to be closed although the CLI did not say that it is done.

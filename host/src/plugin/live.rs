@@ -275,6 +275,21 @@ impl Plugins {
         }
     }
 
+    /// The same with what it makes active, taken over first where another gateway made it: a change of what
+    /// is only here would undo what was changed there.
+    pub(super) async fn as_it_stands(
+        &self,
+        asked: &Asked<'_>,
+    ) -> Result<Option<(Standing, Arc<Active>)>, ChangeError> {
+        let Some(standing) = self.standing(asked).await? else {
+            return Ok(None);
+        };
+        if !self.is_active(&standing.change) {
+            self.activate(self.of_change(&standing.change).await?);
+        }
+        Ok(self.active().map(|active| (standing, active)))
+    }
+
     async fn conflict(&self) -> ChangeError {
         match self.history.standing().await {
             Ok(standing) => ChangeError::Conflict {
@@ -464,7 +479,7 @@ impl Plugins {
         attempt.note(error);
     }
 
-    fn activate(&self, active: Active) {
+    pub(super) fn activate(&self, active: Active) {
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(active));
     }
 

@@ -47,8 +47,11 @@ impl Plugins {
             set: self.pinned(revision).await?,
             trial: None,
         };
-        if active.is_of(change) && self.is_as(&active) {
-            return Ok(Changed::nothing(revision.to_owned()));
+        if active.is_of(change) {
+            let revision = revision.to_owned();
+            // It may be another gateway that went there.
+            self.activate(active);
+            return Ok(Changed::nothing(revision));
         }
         let wanted = Wanted {
             active,
@@ -66,8 +69,7 @@ impl Plugins {
         asked: &Asked<'_>,
     ) -> Result<Changed, ChangeError> {
         let _turn = self.changing.lock().await;
-        let standing = self.standing(asked).await?;
-        let (Some(standing), Some(active)) = (standing, self.active()) else {
+        let Some((standing, active)) = self.as_it_stands(asked).await? else {
             return Err(ChangeError::Refused("no plugin set is active".to_owned()));
         };
         let mut pins = active.set.pins();
@@ -109,8 +111,7 @@ impl Plugins {
         asked: &Asked<'_>,
     ) -> Result<Changed, ChangeError> {
         let _turn = self.changing.lock().await;
-        let standing = self.standing(asked).await?;
-        let (Some(standing), Some(active)) = (standing, self.active()) else {
+        let Some((standing, active)) = self.as_it_stands(asked).await? else {
             return Err(ChangeError::Refused("no plugin set is active".to_owned()));
         };
         let tried = active.trial.as_ref().map(|trial| trial.set.revision());
@@ -142,9 +143,9 @@ impl Plugins {
     /// Makes the tried set the active one.
     pub async fn promote(&self, asked: &Asked<'_>) -> Result<Changed, ChangeError> {
         let _turn = self.changing.lock().await;
-        let standing = self.standing(asked).await?;
-        let trial = self.active().and_then(|active| active.trial.clone());
-        let (Some(standing), Some(trial)) = (standing, trial) else {
+        let stands = self.as_it_stands(asked).await?;
+        let tried = stands.and_then(|(standing, active)| Some((standing, active.trial.clone()?)));
+        let Some((standing, trial)) = tried else {
             return Err(ChangeError::NoSuchRevision(
                 "no set is being tried, so there is none to promote".to_owned(),
             ));

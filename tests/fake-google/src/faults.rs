@@ -5,7 +5,8 @@ use std::time::Duration;
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Answered with this HTTP status (gRPC: the code that stands for it), nothing is done.
+    /// Answered with this HTTP status (gRPC: the code that stands for it), nothing is done. 412, which only
+    /// storage says over HTTP, is 400 with FAILED_PRECONDITION elsewhere.
     Status(u16),
     /// The connection ends before anything is done.
     Reset,

@@ -124,6 +124,17 @@ impl FakeGoogle {
         self.shared.objects().content(bucket, name)
     }
 
+    /// Puts an object there, whatever it was before.
+    pub fn put_object(&self, bucket: &str, name: &str, content: &[u8]) {
+        let content = bytes::Bytes::copy_from_slice(content);
+        let about = serde_json::Value::Null;
+        // Only a name that no object can have is refused.
+        let _ = self
+            .shared
+            .objects()
+            .put(bucket, name, None, content, &about);
+    }
+
     /// Makes the job `projects/P/locations/L/jobs/J`, or changes it for executions to come.
     pub fn deploy_job(&self, name: &str, template: JobTemplate) {
         self.shared.runs().deploy(name, template);

@@ -175,10 +175,13 @@ impl Shared {
             Some(Fault::Reset) => return None,
             Some(Fault::Status(status)) => {
                 let code = Code::of_status(status);
+                let message = "injected";
                 return Some(if call.is_grpc() {
-                    reply::grpc(Err((code, "injected".to_owned())))
+                    reply::grpc(Err((code, message.to_owned())))
+                } else if code == Code::FailedPrecondition && !operation.starts_with("storage.") {
+                    reply::precondition(message)
                 } else {
-                    reply::error(code, "injected")
+                    reply::error(code, message)
                 });
             }
             Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,

@@ -292,17 +292,20 @@ async fn our_own_absence_is_nobodys_silence_but_counts_for_the_whole_run() {
             talk.hear(step).unwrap();
         }
         let before = talk.due();
-        talk.excuse(absence);
+        talk.excuse(Instant::now(), absence);
         assert_eq!(talk.due(), later(before));
     }
+    let before = talk.due();
+    talk.excuse(Instant::now() - absence, absence - Duration::from_secs(60));
+    assert_eq!(talk.due(), before, "what was heard since is no older");
     let (mut talk, _written) = open(&task, &gate);
     talk.interrupt().unwrap();
     let before = talk.due();
-    talk.excuse(absence);
+    talk.excuse(Instant::now(), absence);
     assert_eq!(talk.due(), later(before));
 
     let before = talk.started + task.total;
-    talk.excuse(2 * task.total);
+    talk.excuse(Instant::now() + absence, 2 * task.total);
     let whole = Due::Stop(Stop::Total(task.total));
     assert_eq!(talk.due(), (before, whole));
 }

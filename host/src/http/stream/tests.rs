@@ -17,7 +17,7 @@ use crate::task::{Ending, EventLog, LogLimits, Reason, TaskId, Tasks};
 const LONG: Duration = Duration::from_secs(3600);
 
 struct Task {
-    _directory: TempDir,
+    directory: TempDir,
     tasks: Tasks,
     record: Record,
     log: EventLog,
@@ -47,7 +47,7 @@ impl Task {
             .await
             .unwrap();
         Self {
-            _directory: directory,
+            directory,
             tasks,
             record,
             log,
@@ -167,4 +167,21 @@ async fn a_quiet_stream_has_comments_and_one_of_a_stopping_gateway_ends_with_one
     task.stopping.cancel();
     let last = rest(&mut events).await;
     assert!(last.starts_with(": ") && !last.contains("event:"), "{last}");
+}
+
+#[tokio::test]
+async fn a_storage_that_fails_for_long_ends_a_stream_with_what_to_do() {
+    let task = Task::new().await;
+    let mut events = task.events(0, LONG);
+    task.log.append(br#"{"n":1}"#).await;
+    while !next(&mut events).await.contains("id: 1") {}
+
+    // A link to itself: nothing below it can be looked at.
+    let kept = task.directory.path().join("sessions");
+    std::fs::rename(&kept, kept.with_file_name("away")).unwrap();
+    std::os::unix::fs::symlink(&kept, &kept).unwrap();
+
+    let told = tokio::time::timeout(LONG, rest(&mut events)).await.unwrap();
+    let comment = ": the log cannot be read now: come back with Last-Event-ID\n\n";
+    assert_eq!(told, comment, "and not that the task has failed");
 }

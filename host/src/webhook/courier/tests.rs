@@ -273,6 +273,24 @@ async fn an_entry_that_another_courier_holds_is_left_alone_until_its_lease_ends(
 }
 
 #[tokio::test]
+async fn an_entry_beyond_the_first_page_of_the_outbox_is_delivered() {
+    let mut receiver = Receiver::answering(200).await;
+    let mut held = entry(&receiver.url);
+    let hour = Duration::from_secs(3600);
+    held.lease(Timestamp::now().saturating_add(hour).unwrap());
+    let names: Vec<String> = (0..PAGE).map(|n| format!("outbox/a{n:06}.json")).collect();
+    let mut entries: Vec<_> = names.iter().map(|name| (name.as_str(), &held)).collect();
+    let due = entry(&receiver.url);
+    entries.push(("outbox/last.json", &due));
+    let bucket = bucket_with(&entries).await;
+    let courier = courier(settings(&AT_ONCE), &bucket);
+    receiver.next().await;
+    becomes(&bucket, "outbox/last.json", EntryState::Delivered).await;
+    courier.stop().await;
+    assert!(receiver.deliveries.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn two_couriers_deliver_an_entry_once() {
     let mut receiver = Receiver::answering(200).await;
     let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;

@@ -32,7 +32,8 @@ async fn attempts(shared: &Arc<Shared>, name: &str) -> ExecutionState {
         let Some((child, mut cancelled, template)) = spawn(shared, name, attempt) else {
             return ExecutionState::Failed;
         };
-        let ended = watched(child, &mut cancelled, template.timeout).await;
+        let time = template.timeout / template.haste.max(1);
+        let ended = watched(child, &mut cancelled, time).await;
         if let Some(execution) = shared.runs().execution(name) {
             execution.pid = None;
         }

@@ -22,6 +22,8 @@ pub struct JobTemplate {
     pub max_retries: u32,
     /// What an execution may take where the request does not say.
     pub timeout: Duration,
+    /// How many times faster than by the clock that time is over, whoever said it.
+    pub haste: u32,
     /// Every execution fails before it has a process.
     pub image_missing: bool,
     /// Where all output is appended; none: it is lost.
@@ -36,6 +38,7 @@ impl JobTemplate {
             env,
             max_retries: 0,
             timeout: Duration::from_secs(600),
+            haste: 1,
             image_missing: false,
             output: None,
         }
