@@ -10,7 +10,7 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::idempotency::Key;
-use super::presence::Follower;
+use super::presence::{Follower, Presence};
 use super::problem::{
     CALLBACK_FORBIDDEN, IDEMPOTENCY_CONFLICT, PLUGINS_NOT_READY, Problem, REPOSITORY_FORBIDDEN,
     SHUTTING_DOWN, STORAGE_UNAVAILABLE,
@@ -115,7 +115,7 @@ impl Submitted {
                 if let Some(record) = tasks.get(&claim.task_id).await?
                     && claim.announced(&key.hash, &record)
                 {
-                    return Ok(self.accepted(record, claim.answer.clone()));
+                    return Ok(self.accepted(record, claim.answer.clone(), Presence::follow));
                 }
             }
             let repeated = Repeated {
@@ -232,7 +232,7 @@ impl Submitted {
         if let Err(error) = decisions.close().await {
             tracing::warn!(task = %id, %error, "the validators' decisions cannot be kept");
         }
-        let accepted = self.accepted(record, answer);
+        let accepted = self.accepted(record, answer, Presence::begin);
         tracing::info!(task = %id, mode = ?self.mode, caller = self.caller.name, "accepted a task");
         app.dispatcher.submit(place, id);
         Ok(Some(accepted))
@@ -260,8 +260,14 @@ impl Submitted {
         }
     }
 
-    fn accepted(&self, record: Record, answer: Value) -> Accepted {
-        let follower = needs_follower(&record).then(|| self.app.presence.follow(&record.task_id));
+    /// `joins` is how its caller begins to follow the task.
+    fn accepted(
+        &self,
+        record: Record,
+        answer: Value,
+        joins: fn(&Presence, &TaskId) -> Follower,
+    ) -> Accepted {
+        let follower = needs_follower(&record).then(|| joins(&self.app.presence, &record.task_id));
         Accepted {
             record,
             answer,

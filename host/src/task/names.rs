@@ -73,6 +73,11 @@ pub fn lease(id: &TaskId) -> String {
     format!("tasks/{id}/lease.json")
 }
 
+/// `tasks/{id}/followed.json`: that somebody follows it at another gateway than the one that took it.
+pub(super) fn followed(id: &TaskId) -> String {
+    format!("tasks/{id}/followed.json")
+}
+
 /// `files/{id}/`
 pub fn artifacts(id: &TaskId) -> String {
     format!("files/{id}/")
