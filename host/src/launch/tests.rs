@@ -41,6 +41,7 @@ struct ScriptedLauncher {
     /// By execution name; a name that is not there is gone.
     alive: Mutex<HashMap<String, CancellationToken>>,
     fails: bool,
+    shared: bool,
 }
 
 impl ScriptedLauncher {
@@ -72,6 +73,10 @@ impl Launcher for ScriptedLauncher {
         self.add(&name);
         self.told.send(Told::Started(id.to_string())).unwrap();
         Ok(name)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
     }
 
     async fn is_gone(&self, record: &Record) -> bool {
@@ -150,6 +155,7 @@ impl World {
             told: told_by,
             alive: Mutex::default(),
             fails: false,
+            shared: false,
         };
         let (tasks, launcher) = (Tasks::new(bucket), Arc::new(launcher));
         Self {
@@ -305,6 +311,7 @@ async fn a_job_that_cannot_be_started_fails_its_task() {
         told,
         alive: Mutex::default(),
         fails: true,
+        shared: false,
     });
     let dispatcher = world.dispatcher().await;
     let a = world.submit(&dispatcher, "a").await;
@@ -566,5 +573,39 @@ async fn a_full_queue_says_when_to_come_back() {
     assert!(take().unwrap_err().retry_after.as_secs() > 0);
     drop(places);
     take().unwrap();
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_runs_elsewhere_by_its_turn_leaves_its_place_to_the_next() {
+    let mut world = World::new(&[ONE_AT_A_TIME]);
+    let told = world.launcher.told.clone();
+    world.launcher = Arc::new(ScriptedLauncher {
+        told,
+        alive: Mutex::default(),
+        fails: false,
+        shared: true,
+    });
+    let dispatcher = world.dispatcher().await;
+    let place = dispatcher.reserve(Owner::default(), false).unwrap();
+    let a = world.store("a", 0).await;
+    let taken_elsewhere = |record: &mut Record| {
+        record.phase = Phase::Agent;
+        record.status = Status::Running;
+        record.execution_name = Some("scripted/a".to_owned());
+        true
+    };
+    world.tasks.update(&a, taken_elsewhere).await.unwrap();
+    world.launcher.add("scripted/a");
+    dispatcher.submit(place, a.clone());
+    let b = world.submit(&dispatcher, "b").await;
+    assert_eq!(world.next().await, started("b"));
+    assert_eq!(dispatcher.load().running, 1);
+    let status = dispatcher.status(None).await.unwrap();
+    assert_eq!((status.waiting, status.running), (0, 2));
+    world.complete(&a).await;
+    world.complete(&b).await;
+    world.next().await;
+    world.next().await;
     dispatcher.stop().await;
 }
