@@ -299,8 +299,8 @@ async fn a_job_that_dies_without_a_result_is_lost_and_swept_and_reported() {
     );
     // What follows from the end is done before the attendance ends.
     dispatcher.stop().await;
-    let report = crate::task::names::outbox(&a);
-    assert!(world.tasks.bucket().get(&report).await.unwrap().is_some());
+    let report = crate::webhook::delivery(world.tasks.bucket().as_ref(), &a);
+    assert!(report.await.unwrap().is_some());
 }
 
 #[tokio::test]
