@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fake_google::FakeGoogle;
 use gatehouse_tests::{Gateway, Receiver, Stream};
 use serde_json::{Value, json};
 
@@ -73,4 +74,37 @@ async fn a_repeated_run_shows_the_first_ones_events_and_calls_no_model_again() {
     // The first event says how the task stands, which has changed.
     assert_eq!(first[1..], again[1..]);
     assert_eq!(gateway.model_requests().len(), asked);
+}
+
+#[tokio::test]
+async fn of_many_requests_under_one_key_only_so_many_wait_and_all_lead_to_one_task() {
+    let google = FakeGoogle::start().await.unwrap();
+    let receiver = Receiver::start([]).await;
+    let gateway = Gateway::with().storage(&google).start().await;
+    let request = gateway.request_with("hello", json!({"callbackUrl": receiver.url}));
+    google.set_latency(Duration::from_secs(1));
+
+    let requests = (0..140).map(|_| post(&gateway, "/run-async", "k", &request));
+    let mut tasks = std::collections::BTreeSet::new();
+    let mut refused = 0;
+    for answer in futures::future::join_all(requests).await {
+        let answer = answer.unwrap();
+        match answer.status().as_u16() {
+            202 => {
+                let answer: Value = answer.json().await.unwrap();
+                tasks.insert(answer["taskId"].as_str().unwrap().to_owned());
+            }
+            503 => {
+                assert!(answer.headers().contains_key("retry-after"));
+                let answer: Value = answer.json().await.unwrap();
+                assert_eq!(answer["code"], "request-under-way");
+                refused += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    assert_eq!((tasks.len(), refused), (1, 12));
+    google.set_latency(Duration::ZERO);
+    gateway.ended(tasks.first().unwrap()).await;
 }
