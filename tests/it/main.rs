@@ -31,6 +31,7 @@ mod health;
 mod hostile_components;
 mod hostile_plugins;
 mod hostile_repositories;
+mod identity;
 mod lfs;
 mod limits;
 mod lists;
