@@ -240,7 +240,7 @@ async fn keep_marked(marks: Marks, id: TaskId, grace: Duration) {
 
 impl Follower {
     /// The task is over, so that nobody need follow it any more.
-    pub fn is_done(self) {
+    pub fn task_is_over(self) {
         self.presence.watched().remove(&self.id);
     }
 }
@@ -326,7 +326,7 @@ mod tests {
     async fn a_task_that_is_over_needs_nobody() {
         let (presence, mut abandoned) = Presence::new(Duration::ZERO, None);
         let (one, other) = (presence.begin(&id("t")), presence.follow(&id("t")));
-        one.is_done();
+        one.task_is_over();
         drop(other);
         settle().await;
         assert!(abandoned.try_recv().is_err());

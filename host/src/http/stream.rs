@@ -122,7 +122,7 @@ impl Events {
                     end(&record, &mut batch);
                     self.ended = true;
                     if let Some(follower) = self.presence.take() {
-                        follower.is_done();
+                        follower.task_is_over();
                     }
                     break;
                 }
