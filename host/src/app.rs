@@ -19,7 +19,7 @@ use crate::outbound::{Forbidden, Outbound};
 use crate::plugin::{Plugins, keep_removing_old_inputs, keep_removing_old_sets};
 use crate::secret_file::{self, SecretError};
 use crate::secrets::SecretSettings;
-use crate::task::{TaskError, TaskId, Tasks, keep_removing_old_claims};
+use crate::task::{Marks, TaskError, TaskId, Tasks, keep_removing_old_claims};
 use crate::wasm::Compiler;
 use crate::webhook::Courier;
 
@@ -128,7 +128,8 @@ impl App {
         )
         .await?;
 
-        let (presence, abandoned) = Presence::new(config.server.disconnect_grace);
+        let marks = dispatcher.is_shared().then(|| Marks::new(tasks.clone()));
+        let (presence, abandoned) = Presence::new(config.server.disconnect_grace, marks);
         // A task of several gateways may be followed at another one.
         if !dispatcher.is_shared() {
             for record in dispatcher
@@ -193,7 +194,7 @@ impl App {
 
     /// Ends what runs in the background, after [`crate::http::serve`] has returned. Jobs run on.
     pub async fn stop(&self) {
-        self.presence.close();
+        self.presence.stop().await;
         self.dispatcher.stop().await;
         self.courier.stop().await;
     }

@@ -107,6 +107,117 @@ async fn a_task_of_one_gateway_is_followed_listed_and_cancelled_at_the_other() {
     gateway.has_leaked_nothing();
 }
 
+/// Two gateways that end a task of `/run` soon after nobody follows it any more; the address of the second.
+async fn impatient(service: &CloudRun) -> (Gateway, tokio::process::Child, String) {
+    let gateway = Gateway::with()
+        .scenario("hang")
+        .cloud(service)
+        .env("GATEHOUSE__SERVER__DISCONNECT_GRACE", "2s")
+        .start()
+        .await;
+    service.deploy(&gateway, |_| ());
+    let (twin, other) = gateway.twin().await;
+    (gateway, twin, other)
+}
+
+/// The mark that tells one gateway that a task is followed at another.
+fn mark(service: &CloudRun, id: &str) -> Option<Value> {
+    let mark = service
+        .google
+        .object(BUCKET, &format!("tasks/{id}/followed.json"))?;
+    serde_json::from_slice(&mark).ok()
+}
+
+async fn handed_over(service: &CloudRun, id: &str) {
+    eventually("the first gateway leaves the task to the other", || async {
+        (mark(service, id)?["takerLeft"] == true).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_comes_back_to_another_gateway_keeps_its_task_until_it_leaves_that_too() {
+    let service = CloudRun::start().await;
+    let (mut gateway, _twin, other) = impatient(&service).await;
+    let mut first = gateway.run(&gateway.request("hang")).await;
+    first.until(|event| event.id.is_some()).await;
+    let id = first.task_id.clone();
+    assert_eq!(
+        mark(&service, &id),
+        None,
+        "nothing is written for who stays"
+    );
+
+    drop(first);
+    gateway.url = other;
+    let mut second = gateway.events(&id, 0).await;
+    second.until(|event| event.id.is_some()).await;
+    handed_over(&service, &id).await;
+
+    let record = gateway.get(&format!("/tasks/{id}")).await;
+    assert_eq!(record["status"], "running", "{record:#}");
+    drop(second);
+    let record = gateway.ended(&id).await;
+    assert_eq!(record["cancel"]["by"], "disconnect", "{record:#}");
+}
+
+#[tokio::test]
+async fn whoever_looks_on_at_another_gateway_for_a_while_ends_nobodys_task() {
+    let service = CloudRun::start().await;
+    let (mut gateway, _twin, other) = impatient(&service).await;
+    let mut first = gateway.run(&gateway.request("hang")).await;
+    first.until(|event| event.id.is_some()).await;
+    let id = first.task_id.clone();
+    let here = std::mem::replace(&mut gateway.url, other);
+
+    let mut onlooker = gateway.events(&id, 0).await;
+    onlooker.until(|event| event.id.is_some()).await;
+    let reads = || {
+        service
+            .google
+            .requests()
+            .iter()
+            .filter(|it| it.operation == "storage.read" && it.target.contains("followed.json"))
+            .count()
+    };
+    eventually("it is noted", || async { mark(&service, &id) }).await;
+    drop(onlooker);
+    let before = reads();
+    eventually("the other gateway asks whose the task is", || async {
+        (reads() > before).then_some(())
+    })
+    .await;
+
+    let record = gateway.get(&format!("/tasks/{id}")).await;
+    assert_eq!(
+        (&record["status"], &record["cancel"]),
+        (&json!("running"), &Value::Null)
+    );
+    gateway.url = here;
+    drop(first);
+    let record = gateway.ended(&id).await;
+    assert_eq!(record["cancel"]["by"], "disconnect", "{record:#}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_leaves_its_callers_tasks_to_the_one_they_come_back_to() {
+    let service = CloudRun::start().await;
+    let (mut gateway, _twin, other) = impatient(&service).await;
+    let mut first = gateway.run(&gateway.request("hang")).await;
+    first.until(|event| event.id.is_some()).await;
+    let id = first.task_id.clone();
+
+    gateway.stop().await;
+    assert_eq!(mark(&service, &id).unwrap()["takerLeft"], true);
+    gateway.url = other;
+    let mut second = gateway.events(&id, 0).await;
+    second.until(|event| event.id.is_some()).await;
+    drop(second);
+
+    let record = gateway.ended(&id).await;
+    assert_eq!(record["cancel"]["by"], "disconnect", "{record:#}");
+}
+
 #[tokio::test]
 async fn with_a_fault_at_every_nth_call_each_task_ends_once_and_is_reported() {
     let service = CloudRun::start().await;

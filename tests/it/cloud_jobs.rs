@@ -422,3 +422,39 @@ async fn one_look_on_demand_ends_what_another_gateway_left() {
         json!({"looked": 0, "ended": 0, "adopted": 0, "failed": 0})
     );
 }
+
+#[tokio::test]
+async fn tasks_of_another_gateway_are_in_nobodys_share_at_the_one_that_watches_over_them() {
+    let service = CloudRun::start().await;
+    let mut gateway = on(&service)
+        .scenario("hang")
+        .env("GATEHOUSE__AUTH__LIMITS__UNFINISHED_PER_CALLER", "1")
+        .env("MAX_CONCURRENT_TASKS", "1")
+        .env("GATEHOUSE__QUEUE__MAX_WAITING", "0")
+        .start()
+        .await;
+    service.deploy(&gateway, |_| ());
+    // The first one looks for tasks that nobody watches.
+    let (_twin, other) = gateway.twin().await;
+    let here = std::mem::replace(&mut gateway.url, other);
+    let receiver = Receiver::start([]).await;
+    let theirs = a_task(&gateway, &receiver).await;
+
+    gateway.url = here;
+    eventually("the first gateway watches it too", || async {
+        let status = gateway.get("/tasks/status").await;
+        (status["tasks"][0]["taskId"] == theirs.as_str()).then_some(())
+    })
+    .await;
+    let ours = a_task(&gateway, &receiver).await;
+
+    let request = gateway.request_with("more", json!({"callbackUrl": receiver.url}));
+    let refused = gateway.post("/run-async", &request).await;
+    assert_eq!(refused.status(), 429);
+    let health = gateway.get("/health?verbose=true").await;
+    assert_eq!(health["queue"]["running"], 1, "{health:#}");
+    for id in [theirs, ours] {
+        gateway.post(&format!("/cancel/{id}"), &json!({})).await;
+        gateway.ended(&id).await;
+    }
+}

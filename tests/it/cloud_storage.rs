@@ -203,3 +203,27 @@ async fn a_follower_sees_a_line_soon_and_twenty_cost_no_more_than_one() {
     gateway.ended(&id).await;
     gateway.is_clean().await;
 }
+
+#[tokio::test]
+async fn a_gateway_that_is_told_to_stop_ends_in_time_although_the_storage_hangs() {
+    let google = google().await;
+    let mut gateway = Gateway::with().storage(&google).start().await;
+    google.every("storage.", 1, Fault::Delay(Duration::from_secs(3600)));
+    let request = reqwest::Client::new().get(format!("{}/ready", gateway.url));
+    let waits = tokio::spawn(request.send());
+    eventually("calls hang", || async {
+        (google.injected() > 1).then_some(())
+    })
+    .await;
+
+    let since = Instant::now();
+    let ended = gateway.stop().await;
+
+    // Cloud Run ends the process after ten seconds.
+    assert!(since.elapsed() < Duration::from_secs(10));
+    assert!(ended.success(), "{ended}");
+    assert!(
+        waits.await.unwrap().is_err(),
+        "nobody is told that it is ready"
+    );
+}

@@ -175,3 +175,28 @@ async fn a_gateway_that_is_killed_before_it_noted_the_answer_sends_again_under_t
     );
     assert_eq!(attempts[1]["statusCode"], 200);
 }
+
+#[tokio::test]
+async fn a_delivered_report_is_kept_apart_from_what_is_due_and_one_of_an_earlier_version_is_sent() {
+    let receiver = Receiver::start([]).await;
+    let mut gateway = start("0s", "30s").await;
+    let id = a_task(&gateway, &receiver).await;
+    delivery(&gateway, &id, "delivered").await;
+    let outbox = gateway.data().join("bucket/outbox");
+    eventually("nothing is due", || async {
+        let due = std::fs::read_dir(outbox.join("due")).into_iter().flatten();
+        (due.count() == 0).then_some(())
+    })
+    .await;
+
+    gateway.stop().await;
+    let kept = outbox.join(format!("{id}.json"));
+    let mut entry: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    entry["state"] = json!("pending");
+    std::fs::write(&kept, entry.to_string()).unwrap();
+    gateway.start_again().await;
+
+    receiver.delivery(2).await;
+    delivery(&gateway, &id, "delivered").await;
+    assert_eq!(receiver.deliveries().len(), 2);
+}

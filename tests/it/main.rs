@@ -32,6 +32,7 @@ mod health;
 mod hostile_components;
 mod hostile_plugins;
 mod hostile_repositories;
+mod identity;
 mod image;
 mod lfs;
 mod limits;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use fake_google::FakeGoogle;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use gatehouse_tests::{Gateway, Receiver, Stream};
 use serde_json::{Value, json};
 
@@ -73,4 +76,33 @@ async fn a_repeated_run_shows_the_first_ones_events_and_calls_no_model_again() {
     // The first event says how the task stands, which has changed.
     assert_eq!(first[1..], again[1..]);
     assert_eq!(gateway.model_requests().len(), asked);
+}
+
+#[tokio::test]
+async fn of_many_requests_under_one_key_only_so_many_wait_and_all_lead_to_one_task() {
+    let google = FakeGoogle::start().await.unwrap();
+    let receiver = Receiver::start([]).await;
+    let gateway = Gateway::with().storage(&google).start().await;
+    let request = gateway.request_with("hello", json!({"callbackUrl": receiver.url}));
+    google.set_latency(Duration::from_secs(1));
+
+    let mut answers: FuturesUnordered<_> = (0..140)
+        .map(|_| post(&gateway, "/run-async", "k", &request))
+        .collect();
+    for _ in 0..12 {
+        let answer = answers.next().await.unwrap().unwrap();
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key("retry-after"));
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(answer["code"], "request-under-way");
+    }
+    google.set_latency(Duration::ZERO);
+    let mut tasks = std::collections::BTreeSet::new();
+    while let Some(answer) = answers.next().await {
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        tasks.insert(answer["taskId"].as_str().expect("a task").to_owned());
+    }
+
+    assert_eq!(tasks.len(), 1);
+    gateway.ended(tasks.first().unwrap()).await;
 }

@@ -22,6 +22,7 @@ use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_storage::client::{Storage, StorageControl};
 use google_cloud_storage::model_ext::ReadRange;
 use google_cloud_storage::retry_policy::RetryableErrors;
+use tokio::io::AsyncSeekExt as _;
 use tokio_util::io::StreamReader;
 
 use super::names::Name;
@@ -43,11 +44,21 @@ mod writes;
 /// How often, and for how long, a call is tried.
 const TRIES: u32 = 8;
 const TRY_FOR: Duration = Duration::from_secs(12);
-/// An upload is tried for longer, and hangs where it is slower than this many bytes a second.
-const UPLOAD_FOR: Duration = Duration::from_secs(5 * 60);
+/// An upload is tried for longer, and hangs where it is slower than this many bytes a second; then it is begun anew,
+/// so many times.
+const UPLOAD_FOR: Duration = if cfg!(test) {
+    Duration::from_secs(5)
+} else {
+    Duration::from_secs(5 * 60)
+};
 const SLOWEST: u64 = 64 * 1024;
-/// Between two pieces of a download.
-const SILENCE: Duration = Duration::from_secs(60);
+const UPLOADS: u32 = 2;
+/// Between two pieces of a download; then it fails, and whoever reads may go on from there.
+const SILENCE: Duration = if cfg!(test) {
+    Duration::from_secs(3)
+} else {
+    Duration::from_secs(60)
+};
 /// Objects up to here are appended to by writing them anew: one call fewer than composing, which leaves
 /// nothing behind.
 const REWRITTEN: u64 = 512 * 1024;
@@ -243,32 +254,40 @@ impl Bucket for CloudBucket {
         let standing = self.standing(name).await;
         let standing = standing.map_err(|failure| failure.into_error(name))?;
         let id = write_id();
-        let write = self
-            .objects
-            .write_object(&self.resource, name.as_str(), file);
         let line = self.writes.line(name.as_str(), standing, &id);
-        let write = described(write, name, &line)
-            .set_if_generation_match(standing.0)
-            .with_known_crc32c(checksum)
-            .with_resumable_upload_threshold(IN_ONE_PIECE)
-            .with_retry_policy(
-                RetryableErrors
-                    .with_attempt_limit(TRIES)
-                    .with_time_limit(UPLOAD_FOR),
-            );
-        // The client's buffered way forgets what it has buffered where a connection ends (1.21.0); from a file it
-        // can read again.
         let at_most = UPLOAD_FOR + Duration::from_secs(uploaded.size / SLOWEST);
-        let written = match tokio::time::timeout(at_most, write.send_unbuffered()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => match Failure::of(name.as_str(), error) {
-                Failure::Condition => self.wrote(name, &id).await.map(drop),
-                failure => Err(failure),
-            },
-            Err(_elapsed) => return Err(failed(io::ErrorKind::TimedOut.into())),
-        };
-        written.map_err(|failure| failure.into_error(name))?;
-        Ok(uploaded)
+        for _ in 0..UPLOADS {
+            file.rewind().await.map_err(failed)?;
+            let content = file.try_clone().await.map_err(failed)?;
+            let write = self
+                .objects
+                .write_object(&self.resource, name.as_str(), content);
+            let write = described(write, name, &line)
+                .set_if_generation_match(standing.0)
+                .with_known_crc32c(checksum)
+                .with_resumable_upload_threshold(IN_ONE_PIECE)
+                .with_retry_policy(
+                    RetryableErrors
+                        .with_attempt_limit(TRIES)
+                        .with_time_limit(UPLOAD_FOR),
+                );
+            // The client's buffered way forgets what it has buffered where a connection ends (1.21.0); from a file it
+            // can read again.
+            let written = match tokio::time::timeout(at_most, write.send_unbuffered()).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => match Failure::of(name.as_str(), error) {
+                    Failure::Condition => self.wrote(name, &id).await.map(drop),
+                    failure => Err(failure),
+                },
+                Err(_elapsed) => {
+                    tracing::warn!(name = name.as_str(), "an upload does not go on");
+                    continue;
+                }
+            };
+            written.map_err(|failure| failure.into_error(name))?;
+            return Ok(uploaded);
+        }
+        Err(failed(io::ErrorKind::TimedOut.into()))
     }
 
     async fn download(&self, name: &str, from: u64) -> Result<Option<(u64, Reader)>> {

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::plugin::Gateway;
+use super::shown::Identity;
 use crate::config::Sources;
 use crate::task::{CallId, TaskId};
 
@@ -17,6 +18,8 @@ pub(super) struct Options {
     /// The gateway; by default the one of this configuration
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    identity: Identity,
     /// The answer as JSON, for programs
     #[arg(long, global = true)]
     json: bool,
@@ -71,7 +74,7 @@ pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
 }
 
 async fn ask(options: Options, sources: &Sources) -> anyhow::Result<()> {
-    let gateway = Gateway::find(options.url, sources).await?;
+    let gateway = Gateway::find(options.url, &options.identity, sources).await?;
     let decide = |task: &TaskId, call: &CallId, said: Map<String, Value>| {
         let path = format!("/tasks/{task}/approvals/{call}");
         gateway.request(Method::POST, &path, None).json(&said)

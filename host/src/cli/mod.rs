@@ -14,6 +14,7 @@ mod plugin;
 mod run;
 mod run_job;
 mod serve;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

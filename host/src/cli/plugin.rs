@@ -17,9 +17,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::{Method, RequestBuilder};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use super::shown::{self, Identity};
 use crate::app::ADMIN_KEY;
 use crate::config::{self, Config, Sources};
 use crate::secrets::{SecretManager, SecretSettings};
@@ -29,6 +30,8 @@ pub(super) struct Options {
     /// The gateway; by default the one of this configuration
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    identity: Identity,
     /// The answer as JSON, for programs
     #[arg(long, global = true)]
     json: bool,
@@ -195,18 +198,35 @@ pub(super) struct IfActive {
 /// Whom to ask, and as whom.
 pub(super) struct Gateway {
     url: String,
-    key: Option<String>,
+    /// Shows who asks.
+    client: reqwest::Client,
+    has_key: bool,
 }
 
 /// Ends with 0 where the gateway did as it was told.
 pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
-    let Options { url, json, whose } = options;
+    let Options {
+        url,
+        identity,
+        json,
+        whose,
+    } = options;
     let done = match whose {
         Whose::Author(verb) => return author::run(verb, json, sources).await,
         Whose::Ship(verb) => return ship::run(verb, json, sources).await,
-        Whose::Operator(verb) => ask(verb, url, json, sources).await,
+        Whose::Operator(verb) => match Gateway::find(url, &identity, sources).await {
+            Ok(gateway) => ask(verb, gateway, json, sources).await,
+            Err(failure) => Err(failure),
+        },
         Whose::Manifest(OfManifest::Verify(wanted)) => {
-            verify::run(&wanted, url, json, sources).await
+            let gateway = match url {
+                Some(url) => Gateway::find(Some(url), &identity, sources).await.map(Some),
+                None => Ok(None),
+            };
+            match gateway {
+                Ok(gateway) => verify::run(&wanted, gateway, json, sources).await,
+                Err(failure) => Err(failure),
+            }
         }
         Whose::Manifest(OfManifest::Lock(wanted)) => lock::run(&wanted, sources).await,
     };
@@ -221,11 +241,10 @@ pub(super) async fn run(options: Options, sources: &Sources) -> ExitCode {
 
 async fn ask(
     verb: Verb,
-    url: Option<String>,
+    gateway: Gateway,
     as_json: bool,
     sources: &Sources,
 ) -> anyhow::Result<ExitCode> {
-    let gateway = Gateway::find(url, sources).await?;
     let mode = |name: String, mode: Mode, tasks: Option<Value>, seen: Option<IfActive>| {
         let request = gateway.request(Method::PATCH, &format!("/plugins/{name}"), seen);
         let mut wanted = json!({ "mode": mode.as_str() });
@@ -305,20 +324,30 @@ async fn ask(
 impl Gateway {
     /// The gateway that was named, or the one that this configuration starts; `GATEHOUSE_ADMIN_KEY`, or
     /// the key that the gateway of this configuration made.
-    pub(super) async fn find(url: Option<String>, sources: &Sources) -> anyhow::Result<Self> {
+    pub(super) async fn find(
+        url: Option<String>,
+        identity: &Identity,
+        sources: &Sources,
+    ) -> anyhow::Result<Self> {
         let config = config::load(sources)
             .map_err(|mistakes| anyhow::anyhow!("the configuration is wrong\n{mistakes}"))?;
-        let mut configured = sources.environment.get("GATEHOUSE_ADMIN_KEY").cloned();
-        if let Some(Ok(name)) = configured
-            .as_deref()
-            .and_then(|key| config.secret_name(key))
-        {
-            let key = SecretManager::new(&config.google).read(&name).await?;
-            configured = Some(key.expose_secret().trim().to_owned());
-        }
-        let key = configured.or_else(|| made_key(&config.data_dir, &sources.environment));
+        let configured = sources.environment.get("GATEHOUSE_ADMIN_KEY");
+        let configured = configured.filter(|key| !key.is_empty());
+        let named = configured.and_then(|key| config.secret_name(key));
+        let key = match named {
+            Some(Ok(name)) => Some(SecretManager::new(&config.google).read(&name).await?),
+            _ => configured
+                .cloned()
+                .or_else(|| made_key(&config.data_dir, &sources.environment))
+                .map(SecretString::from),
+        };
+        let key = key.map(|key| SecretString::from(key.expose_secret().trim()));
         let url = url.unwrap_or_else(|| format!("http://{}", config.server.listen));
-        Ok(Self { url, key })
+        Ok(Self {
+            url,
+            client: shown::client(key.as_ref(), identity, &sources.environment)?,
+            has_key: key.is_some(),
+        })
     }
 
     pub(super) fn get(&self, path: &str) -> RequestBuilder {
@@ -332,10 +361,7 @@ impl Gateway {
         seen: Option<IfActive>,
     ) -> RequestBuilder {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let mut request = reqwest::Client::new().request(method, url);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
+        let mut request = self.client.request(method, url);
         if let Some(revision) = seen.and_then(|seen| seen.if_active) {
             request = request.header(reqwest::header::IF_MATCH, format!("\"{revision}\""));
         }
@@ -367,8 +393,8 @@ impl Gateway {
             let text = String::from_utf8_lossy(&bytes);
             let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             let words = body.get("error").and_then(Value::as_str).unwrap_or(&text);
-            let hint = match (status.as_u16(), &self.key) {
-                (403, None) => " (set GATEHOUSE_ADMIN_KEY; there is no key in the data directory)",
+            let hint = match (status.as_u16(), self.has_key) {
+                (403, false) => " (set GATEHOUSE_ADMIN_KEY; there is no key in the data directory)",
                 _ => "",
             };
             bail!("{words}{hint}");

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use futures::StreamExt;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use super::shown::{self, Identity};
 use render::Renderer;
 
 #[derive(Debug, Args)]
@@ -20,6 +22,8 @@ pub(super) struct Options {
     /// The gateway
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     url: String,
+    #[command(flatten)]
+    identity: Identity,
     /// One field of the request, over the file's: --field maxTurns=3
     #[arg(long, value_name = "NAME=VALUE")]
     field: Vec<String>,
@@ -29,8 +33,8 @@ pub(super) struct Options {
 }
 
 /// Ends with the task's exit code, or 1 where there was none. `ANTHROPIC_API_KEY`,
-/// `CLAUDE_CODE_OAUTH_TOKEN` and `GATEHOUSE_API_KEY` are taken from `environment` where the file
-/// names no credential.
+/// `CLAUDE_CODE_OAUTH_TOKEN` are taken from `environment` where the file names no credential;
+/// `GATEHOUSE_API_KEY` is shown to the gateway.
 pub(super) async fn run(
     options: Options,
     environment: &std::collections::BTreeMap<String, String>,
@@ -64,13 +68,12 @@ async fn follow(
         }
     }
 
-    let mut post = reqwest::Client::new()
+    let key = environment.get("GATEHOUSE_API_KEY").cloned();
+    let key = key.filter(|key| !key.is_empty()).map(SecretString::from);
+    let client = shown::client(key.as_ref(), &options.identity, environment)?;
+    let response = client
         .post(format!("{}/run", options.url))
-        .json(&request);
-    if let Some(key) = environment.get("GATEHOUSE_API_KEY") {
-        post = post.bearer_auth(key);
-    }
-    let response = post
+        .json(&request)
         .send()
         .await
         .with_context(|| format!("no gateway answers at {}", options.url))?;

@@ -46,7 +46,17 @@ pub(super) async fn run(config: Config, task_id: &str, platform: Platform) -> Ex
     match work.await.map_err(anyhow::Error::from).flatten() {
         // For people who look at executions. A gateway that starts a process wants to know whether it
         // wrote its task's end.
-        Ok(Some(record)) if is_execution => ExitCode::from(code_of(&record)),
+        Ok(Some(record)) if is_execution => {
+            let code = code_of(&record);
+            if code != 0 {
+                info!(
+                    task = task_id,
+                    code,
+                    "the task's end is written, and this process ends as it did; started again it will find nothing to do"
+                );
+            }
+            ExitCode::from(code)
+        }
         Ok(_) => ExitCode::SUCCESS,
         Err(failure) => {
             error!(task = task_id, error = %failure, "the job failed; the gateway will report the task");

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::prctl::set_no_new_privs;
@@ -18,6 +19,10 @@ use crate::app::App;
 use crate::config::{Config, Launcher, Sources, job_environment};
 use crate::http;
 use crate::plugin::Asked;
+
+/// After `server.shutdown_grace` there is so much time for what is to be written in the end. With the grace's default it
+/// is over before the platform ends the process, which Cloud Run does after ten seconds.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 pub(super) async fn run(config: Config, sources: &Sources) -> ExitCode {
     match serve(config, sources).await {
@@ -77,7 +82,12 @@ async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen))?;
     let address = listener.local_addr()?;
     let job_environment = job_environment(sources, &config);
-    let app = App::build(config, std::env::current_exe()?, job_environment).await?;
+    let grace = config.server.shutdown_grace;
+    let build = App::build(config, std::env::current_exe()?, job_environment);
+    let Some(app) = stop.run_until_cancelled(build).await else {
+        return Ok(());
+    };
+    let app = app?;
     info!(%address, "listening");
     // On Cloud Run it is IAM that asks.
     if !app.access.asks() && !address.ip().is_loopback() && sources.variable("K_SERVICE").is_none()
@@ -90,8 +100,18 @@ async fn serve(config: Config, sources: &Sources) -> anyhow::Result<()> {
     // For scripts that start the gateway on port 0; whoever closed stdout does not want to know.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
     tokio::spawn(reload_at(hangup, Arc::clone(&app), stop.clone()));
-    http::serve(Arc::clone(&app), listener, stop).await;
-    app.stop().await;
+    let work = async {
+        http::serve(Arc::clone(&app), listener, stop.clone()).await;
+        app.stop().await;
+    };
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace.saturating_add(LAST_WORDS)).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = late => warn!("the storage does not answer; what was to be written in the end is left"),
+    }
     Ok(())
 }
 

@@ -374,6 +374,7 @@ fn a_job_gets_what_configures_it_and_no_secret() {
         ("GATEHOUSE_DATA_DIR", "relative"),
         ("GATEHOUSE_API_KEYS", "s3cr3t"),
         ("GATEHOUSE_ADMIN_KEY", "s3cr3t-2"),
+        ("GATEHOUSE_IDENTITY_TOKEN", "s3cr3t-3"),
         ("CLOUDRUN_CALLBACK_SECRET", "s3cr3t-3"),
         ("ANTHROPIC_API_KEY", "s3cr3t"),
         ("AWS_SECRET_ACCESS_KEY", "s3cr3t"),

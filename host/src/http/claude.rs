@@ -38,17 +38,21 @@ impl ClaudeCli {
 
     /// `{"cliAvailable","version"?}`; asked for at most once a minute, by starting it.
     pub async fn report(&self) -> Value {
+        self.report_by(async || {
+            let binary = agent::find_binary(self.configured.as_deref())?;
+            version(&binary).await
+        })
+        .await
+    }
+
+    async fn report_by(&self, version: impl AsyncFnOnce() -> Option<String>) -> Value {
         let mut last = self.last.lock().await;
         if let Some((at, report)) = &*last
             && at.elapsed() < FRESH
         {
             return report.clone();
         }
-        let version = match agent::find_binary(self.configured.as_deref()) {
-            Some(binary) => version(&binary).await,
-            None => None,
-        };
-        let report = match version {
+        let report = match version().await {
             Some(version) => json!({ "cliAvailable": true, "version": version }),
             None => json!({ "cliAvailable": false }),
         };
@@ -105,5 +109,22 @@ mod tests {
         );
         assert_eq!(version(&script("bad", "echo 2.1.330; exit 1")).await, None);
         assert_eq!(version(&folder.path().join("none")).await, None);
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_start_the_cli_once() {
+        let claude = ClaudeCli::new(None);
+        let starts = std::sync::atomic::AtomicU32::new(0);
+        let start = async || {
+            starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some("2.1.330".to_owned())
+        };
+        let reports = (0..20).map(|_| claude.report_by(start));
+        let expected = json!({ "cliAvailable": true, "version": "2.1.330" });
+        for report in futures::future::join_all(reports).await {
+            assert_eq!(report, expected);
+        }
+        assert_eq!(starts.into_inner(), 1);
     }
 }

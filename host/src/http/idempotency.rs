@@ -1,7 +1,8 @@
 //! The `Idempotency-Key` of a request: its form, its scope, and one request at a time under each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
@@ -14,6 +15,11 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Characters of a key.
 const LONGEST: usize = 255;
+
+/// Requests under one key at once: the one whose turn it is, and those that wait.
+const MOST: usize = 128;
+/// A request waits for its turn this long.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A request's key as it is kept, and what tells the request from every other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,10 +77,10 @@ fn hash(parts: &[&[u8]]) -> String {
 /// is checked, sealed and queued. Between gateways the bucket decides.
 #[derive(Debug, Default)]
 pub struct Turns {
-    taken: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    taken: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// It is this request's turn until it is dropped.
+/// It is this request's turn, or will be, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: Arc<Turns>,
@@ -83,38 +89,43 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    pub(super) async fn take(self: &Arc<Self>, hash: &str) -> Turn {
-        let turn = {
-            let mut taken = self.taken();
-            match taken.get(hash).and_then(Weak::upgrade) {
-                Some(turn) => turn,
-                None => {
-                    let turn = Arc::default();
-                    taken.insert(hash.to_owned(), Arc::downgrade(&turn));
-                    turn
-                }
-            }
-        };
-        Turn {
-            turns: Arc::clone(self),
-            hash: hash.to_owned(),
-            held: Some(turn.lock_owned().await),
-        }
+    /// Waits for the request's turn. None where too many wait under this key, or this one did for too long.
+    pub(super) async fn take(self: &Arc<Self>, hash: &str) -> Option<Turn> {
+        self.take_within(hash, LONGEST_WAIT).await
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<String, Weak<tokio::sync::Mutex<()>>>> {
+    async fn take_within(self: &Arc<Self>, hash: &str, wait: Duration) -> Option<Turn> {
+        let (line, mut turn) = {
+            let mut taken = self.taken();
+            let line = taken.entry(hash.to_owned()).or_default();
+            // Each that waits or has its turn has one, and so has the map.
+            if Arc::strong_count(line) > MOST {
+                return None;
+            }
+            let turn = Turn {
+                turns: Arc::clone(self),
+                hash: hash.to_owned(),
+                held: None,
+            };
+            (Arc::clone(line), turn)
+        };
+        let held = tokio::time::timeout(wait, line.lock_owned()).await;
+        turn.held = Some(held.ok()?);
+        Some(turn)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Also of one that waited and went away.
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut taken = self.turns.taken();
         drop(self.held.take());
-        if taken
-            .get(&self.hash)
-            .is_some_and(|turn| turn.strong_count() == 0)
-        {
+        let line = taken.get(&self.hash);
+        if line.is_some_and(|line| Arc::strong_count(line) == 1) {
             taken.remove(&self.hash);
         }
     }
@@ -182,17 +193,36 @@ mod tests {
         let turns = Arc::new(Turns::default());
         let first = turns.take("k").await;
         let other = turns.take("l").await;
-        let waits = tokio::spawn({
+        let take = || {
             let turns = Arc::clone(&turns);
-            async move { drop(turns.take("k").await) }
-        });
+            tokio::spawn(async move { turns.take("k").await.is_some() })
+        };
+        let (waits, goes) = (take(), take());
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
         assert!(!waits.is_finished());
+        goes.abort();
         drop(first);
-        waits.await.unwrap();
+        assert!(waits.await.unwrap());
         drop(other);
+        assert!(goes.await.unwrap_err().is_cancelled());
+        assert!(turns.taken().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_bounded_in_number_and_in_time() {
+        let turns = Arc::new(Turns::default());
+        let first = turns.take("k").await.unwrap();
+        let waiting: Vec<_> = (1..MOST)
+            .map(|_| turns.take_within("k", Duration::from_millis(200)))
+            .collect();
+        let mut waiting = Box::pin(futures::future::join_all(waiting));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert!(turns.take("k").await.is_none());
+        assert!(turns.take("l").await.is_some());
+        assert!(waiting.await.iter().all(Option::is_none));
+        drop(first);
         assert!(turns.taken().is_empty());
     }
 }

@@ -63,6 +63,7 @@ codes! {
     TASK_EXISTS = CONFLICT "task-exists",
     INVALID_IDEMPOTENCY_KEY = BAD_REQUEST "invalid-idempotency-key",
     IDEMPOTENCY_CONFLICT = CONFLICT "idempotency-conflict",
+    REQUEST_UNDER_WAY = SERVICE_UNAVAILABLE "request-under-way",
     INVALID_DECISION = BAD_REQUEST "invalid-decision",
     APPROVAL_NOT_FOUND = NOT_FOUND "approval-not-found",
     APPROVAL_DECIDED = CONFLICT "approval-decided",

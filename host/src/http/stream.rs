@@ -43,7 +43,7 @@ pub(super) fn events(
         ended: false,
         heartbeat: app.config.server.heartbeat,
         stopping: app.stopping.clone(),
-        _presence: presence,
+        presence,
         _place: place,
     };
     let frames = stream::unfold(events, |mut events| async move {
@@ -89,7 +89,7 @@ struct Events {
     ended: bool,
     heartbeat: Duration,
     stopping: CancellationToken,
-    _presence: Option<presence::Follower>,
+    presence: Option<presence::Follower>,
     _place: Option<StreamPlace>,
 }
 
@@ -121,6 +121,9 @@ impl Events {
                 Ok(Some(Step::End(record))) => {
                     end(&record, &mut batch);
                     self.ended = true;
+                    if let Some(follower) = self.presence.take() {
+                        follower.task_is_over();
+                    }
                     break;
                 }
                 Ok(None) => break,

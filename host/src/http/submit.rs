@@ -10,10 +10,10 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::idempotency::Key;
-use super::presence::Follower;
+use super::presence::{Follower, Presence};
 use super::problem::{
     CALLBACK_FORBIDDEN, IDEMPOTENCY_CONFLICT, PLUGINS_NOT_READY, Problem, REPOSITORY_FORBIDDEN,
-    SHUTTING_DOWN, STORAGE_UNAVAILABLE,
+    REQUEST_UNDER_WAY, SHUTTING_DOWN,
 };
 use super::{body, run_async};
 use crate::access::Caller;
@@ -70,6 +70,11 @@ pub(super) async fn accept(
     )
     .await?;
     let key = Key::of(&parts.headers, &caller.scope, mode, &body)?;
+    // Before anything is begun: a caller who hangs up while it waits waits no more.
+    let turn = match &key {
+        Some(key) => Some(app.turns.take(&key.hash).await.ok_or_else(under_way)?),
+        None => None,
+    };
     let submitted = Submitted {
         app: Arc::clone(app),
         body,
@@ -77,9 +82,10 @@ pub(super) async fn accept(
         mode,
     };
     let accepted = async move {
+        let _turn = turn;
         match key {
             Some(key) => submitted.once(&key).await,
-            None => submitted.make(None).await?.ok_or_else(contended),
+            None => submitted.make(None).await?.ok_or_else(under_way),
         }
     };
     // In a task of its own: a caller who hangs up in the middle leaves no task that is half accepted.
@@ -99,7 +105,6 @@ struct Repeated<'a> {
 impl Submitted {
     /// The task of this key: the one that an earlier request made, else a new one.
     async fn once(&self, key: &Key) -> Result<Accepted, Problem> {
-        let _turn = self.app.turns.take(&key.hash).await;
         let tasks = &self.app.tasks;
         for _ in 0..TRIES {
             let found = tasks.claim(&key.hash).await?;
@@ -115,7 +120,7 @@ impl Submitted {
                 if let Some(record) = tasks.get(&claim.task_id).await?
                     && claim.announced(&key.hash, &record)
                 {
-                    return Ok(self.accepted(record, claim.answer.clone()));
+                    return Ok(self.accepted(record, claim.answer.clone(), Presence::follow));
                 }
             }
             let repeated = Repeated {
@@ -127,7 +132,7 @@ impl Submitted {
                 return Ok(accepted);
             }
         }
-        Err(contended())
+        Err(under_way())
     }
 
     /// Makes the task. None where somebody else was faster under the same key.
@@ -232,7 +237,7 @@ impl Submitted {
         if let Err(error) = decisions.close().await {
             tracing::warn!(task = %id, %error, "the validators' decisions cannot be kept");
         }
-        let accepted = self.accepted(record, answer);
+        let accepted = self.accepted(record, answer, Presence::begin);
         tracing::info!(task = %id, mode = ?self.mode, caller = self.caller.name, "accepted a task");
         app.dispatcher.submit(place, id);
         Ok(Some(accepted))
@@ -260,8 +265,14 @@ impl Submitted {
         }
     }
 
-    fn accepted(&self, record: Record, answer: Value) -> Accepted {
-        let follower = needs_follower(&record).then(|| self.app.presence.follow(&record.task_id));
+    /// `joins` is how its caller begins to follow the task.
+    fn accepted(
+        &self,
+        record: Record,
+        answer: Value,
+        joins: fn(&Presence, &TaskId) -> Follower,
+    ) -> Accepted {
+        let follower = needs_follower(&record).then(|| joins(&self.app.presence, &record.task_id));
         Accepted {
             record,
             answer,
@@ -271,9 +282,9 @@ impl Submitted {
 }
 
 /// Somebody else is about the same request, or died over it; what it left is removed after a minute.
-fn contended() -> Problem {
-    let error = "The same request is being taken elsewhere, or broke off; try again later";
-    Problem::new(STORAGE_UNAVAILABLE, error).after(Duration::from_secs(60))
+fn under_way() -> Problem {
+    let error = "The same request is being taken just now, or broke off; try again later";
+    Problem::new(REQUEST_UNDER_WAY, error).after(Duration::from_secs(60))
 }
 
 /// Whether the task ends when nobody follows it.

@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::bucket::{BucketError, Durability, When};
 use crate::task::{Approval, TaskError, TaskId, Tasks, names};
-use crate::webhook::Entry;
+use crate::webhook::{Entry, hand_in};
 
 /// Between two tries: grows from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -37,17 +36,7 @@ async fn post(tasks: &Tasks, id: &TaskId, approval: &Approval) -> Result<(), Tas
     let Some(entry) = Entry::for_approval(&record, approval) else {
         return Ok(());
     };
-    let data = serde_json::to_vec(&entry).map_err(|error| TaskError::Damaged {
-        id: id.clone(),
-        detail: error.to_string(),
-    })?;
     let name = names::approval_outbox(id, &approval.call);
-    let bucket = tasks.bucket();
-    match bucket
-        .put(&name, data.into(), When::Absent, Durability::Synced)
-        .await
-    {
-        Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    hand_in(tasks.bucket().as_ref(), &name, &entry).await?;
+    Ok(())
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{ACTIONS_HANG_AFTER, HANGS_AFTER, LaunchError, Launcher, time_of};
+use super::{LaunchError, Launcher};
 use crate::config::Config;
 use crate::envelope::Envelope;
-use crate::task::{Ending, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks, names};
+use crate::task::{Ending, Lease, Phase, Reason, Record, Status, TaskError, TaskId, Tasks};
 use crate::webhook::Courier;
 
 /// Between two tries to start a job where none can be started for now.
@@ -20,9 +20,6 @@ const TRY_AGAIN: Duration = if cfg!(test) {
 } else {
     Duration::from_secs(15)
 };
-
-/// How often the record of a cancelled task is read whose job carries out actions, without a hint.
-const LOOK_AT_ACTIONS: Duration = Duration::from_secs(1);
 
 /// Where an unfinished task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +54,7 @@ enum Launched {
 }
 
 /// How a task ends whose job is gone and has written no end.
-fn died_as(record: &Record) -> Ending {
+pub(super) fn died_as(record: &Record) -> Ending {
     match record.cancel {
         Some(_) => Ending::cancelled(),
         None => Ending::failed(Reason::Lost, "The job ended without a result."),
@@ -71,9 +68,9 @@ pub(super) struct Attendant {
     pub(super) envelope: Envelope,
     pub(super) launcher: Arc<dyn Launcher>,
     pub(super) courier: Arc<Courier>,
-    cancel_grace: Duration,
-    lease: Duration,
-    longest: Duration,
+    pub(super) cancel_grace: Duration,
+    pub(super) lease: Duration,
+    pub(super) longest: Duration,
     stop: CancellationToken,
 }
 
@@ -100,15 +97,20 @@ impl Attendant {
         }
     }
 
-    /// Brings the task to its end; `overdue` tells that its end was asked for.
+    /// Brings the task to its end; `overdue` tells that its end was asked for. `starts_here` is told whether this
+    /// gateway starts its job, each time that this shows.
     pub(super) async fn attend(
         &self,
         id: &TaskId,
         overdue: &CancellationToken,
+        starts_here: impl Fn(bool) + Send + Sync,
     ) -> Result<(), TaskError> {
         let Some(mut record) = self.tasks.get(id).await? else {
             return Ok(());
         };
+        if Standing::of(&record) != Standing::Queued {
+            starts_here(false);
+        }
         loop {
             if Standing::of(&record) == Standing::Starting {
                 match self.started_elsewhere(&record).await? {
@@ -119,9 +121,13 @@ impl Attendant {
             if Standing::of(&record) == Standing::Held {
                 return self.watch(record, overdue).await;
             }
+            starts_here(true);
             match self.launch(&record).await? {
                 Launched::Job(launched) => return self.watch(*launched, overdue).await,
-                Launched::Nothing => return Ok(()),
+                Launched::Nothing => {
+                    starts_here(false);
+                    return Ok(());
+                }
                 Launched::NotNow => {}
             }
             let again = async {
@@ -289,120 +295,12 @@ impl Attendant {
         Some(record)
     }
 
-    /// Waits for the job's end, forces it where it is overdue, and sees that the record has an end too.
-    async fn watch(
-        &self,
-        mut record: Record,
-        overdue: &CancellationToken,
-    ) -> Result<(), TaskError> {
-        let id = record.task_id.clone();
-        let mut hints = self.tasks.bucket().watch(&names::transient(&id));
-        let mut hung = false;
-        loop {
-            let gone = async { hung = self.gone(&record, overdue).await };
-            if !self.unless_stopped(gone).await {
-                return Ok(());
-            }
-            let Some(newer) = self.tasks.get(&id).await? else {
-                return Ok(());
-            };
-            let is_another = newer.attempt != record.attempt;
-            record = newer;
-            if record.status.is_terminal() {
-                self.launcher.sweep(&id).await;
-                self.tasks.settle(&record).await?;
-                self.courier.nudge();
-                return Ok(());
-            }
-            if is_another && Standing::of(&record) != Standing::Held {
-                // Whoever starts it watches it.
-                return Ok(());
-            }
-            if !is_another && !self.is_held(&id).await? {
-                break;
-            }
-            // Another job than the one we know works on it, or one that we cannot see.
-            if !self.unless_stopped(hints.changed(self.lease)).await {
-                return Ok(());
-            }
-        }
-        self.launcher.sweep(&id).await;
-        let ending = match record.cancel {
-            None if hung => Ending::failed(
-                Reason::TimedOut,
-                "Process timed out: timeoutMinutes is over, and the job did not end",
-            ),
-            _ => died_as(&record),
-        };
-        self.finish(&id, ending).await?;
-        Ok(())
-    }
-
-    /// Returns when the job is gone, which it will be some time after its end was asked for or its
-    /// time was over; true where it hung and had to be killed for that.
-    async fn gone(&self, record: &Record, overdue: &CancellationToken) -> bool {
-        let cancelled = async {
-            overdue.cancelled().await;
-            tokio::time::sleep(self.cancel_grace).await;
-            self.done_acting(&record.task_id).await;
-        };
-        let hung = tokio::select! {
-            () = self.launcher.gone(record) => return false,
-            () = cancelled => false,
-            () = self.hangs(record) => true,
-        };
-        if hung {
-            tracing::error!(task = %record.task_id, "a job is long past its task's time and is killed");
-        }
-        self.launcher.kill(record).await;
-        self.launcher.gone(record).await;
-        hung
-    }
-
-    /// Returns once the job must hang: a job ends its task in time by itself, and a stopped or
-    /// deadlocked one still looks alive. Measured from here, not by the record, so that neither a
-    /// changed clock nor a suspended machine ends a job that works.
-    async fn hangs(&self, record: &Record) {
-        let total = time_of(record, self.longest);
-        tokio::time::sleep(total.saturating_add(HANGS_AFTER)).await;
-        let acts = match self.tasks.get(&record.task_id).await {
-            Ok(Some(record)) => {
-                matches!(
-                    record.phase,
-                    Phase::Actions | Phase::Reporting | Phase::Ended
-                )
-            }
-            Ok(None) | Err(_) => true,
-        };
-        if acts {
-            tokio::time::sleep(ACTIONS_HANG_AFTER).await;
-        }
-    }
-
-    /// Returns once the job carries out no actions, and where it did, had the time to report: one that
-    /// is cut in the middle of a push could not tell what it pushed. Each has a limit of its own.
-    async fn done_acting(&self, id: &TaskId) {
-        let acting = async {
-            let mut acted = false;
-            let mut hints = self.tasks.bucket().watch(&names::session(id));
-            while let Ok(Some(record)) = self.tasks.get(id).await {
-                match record.phase {
-                    Phase::Actions => acted = true,
-                    _ if acted => return tokio::time::sleep(self.cancel_grace).await,
-                    _ => return,
-                }
-                hints.changed(LOOK_AT_ACTIONS).await;
-            }
-        };
-        let _longer = tokio::time::timeout(ACTIONS_HANG_AFTER, acting).await;
-    }
-
     pub(super) async fn is_held(&self, id: &TaskId) -> Result<bool, TaskError> {
         let holder = Lease::holder(self.tasks.bucket().as_ref(), id).await?;
         Ok(holder.is_some_and(|holder| holder.is_alive()))
     }
 
-    async fn finish(&self, id: &TaskId, ending: Ending) -> Result<Record, TaskError> {
+    pub(super) async fn finish(&self, id: &TaskId, ending: Ending) -> Result<Record, TaskError> {
         self.finish_if(id, ending, |_| true).await
     }
 
@@ -422,7 +320,7 @@ impl Attendant {
     }
 
     /// False where we are to stop before the wait is over.
-    async fn unless_stopped(&self, wait: impl Future<Output = ()>) -> bool {
+    pub(super) async fn unless_stopped(&self, wait: impl Future<Output = ()>) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
             () = wait => true,

@@ -6,14 +6,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Launcher;
-use super::attend::{Attendant, Standing};
+use super::attend::Attendant;
 use super::duty::Duty;
 use super::queue::{Owner, Queue, Shares};
 use crate::config::Config;
@@ -21,17 +19,8 @@ use crate::envelope::Envelope;
 use crate::task::{Record, TaskError, TaskId, Tasks};
 use crate::webhook::Courier;
 
-/// How often the bucket is looked through.
-const LOOK: Duration = Duration::from_secs(10);
-
 /// Ended tasks that whoever listens may be behind.
 const ENDED: usize = 1024;
-
-/// A queued task that is younger may still be on its way into the line of the gateway that took it.
-const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(30);
-
-/// Records read at once.
-const READS: usize = 16;
 
 /// A place in the queue, held from before the task is stored; dropped unused it is free again.
 #[derive(Debug)]
@@ -66,19 +55,6 @@ pub enum Full {
     Tenant,
 }
 
-/// For `/tasks/status`.
-#[derive(Clone, Debug, Default)]
-pub struct QueueStatus {
-    /// Tasks this gateway knows to be unfinished: waiting, starting or running; oldest first.
-    pub tasks: Vec<Record>,
-    /// Of them, waiting.
-    pub waiting: usize,
-    /// Of them, with a job.
-    pub running: usize,
-    /// `queue.max_concurrent`
-    pub max: usize,
-}
-
 /// What a cancel request met.
 #[derive(Clone, Debug)]
 pub enum Cancelled {
@@ -103,14 +79,14 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     pub(super) attendant: Attendant,
     /// Whether other gateways start and watch jobs too.
-    is_shared: bool,
+    pub(super) is_shared: bool,
     /// Never held over an await.
     queue: Mutex<Queue>,
     /// A task came into the line or a place became free.
-    moved: Notify,
+    pub(super) moved: Notify,
     /// Tells of tasks that are over.
     ended: broadcast::Sender<TaskId>,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     work: TaskTracker,
 }
 
@@ -187,18 +163,6 @@ impl Dispatcher {
         self.shared.cancel(id, by).await
     }
 
-    /// How many tasks wait and run, without their records.
-    pub fn load(&self) -> QueueStatus {
-        let queue = self.shared.queue();
-        let (_, waiting, running) = queue.tasks(None);
-        QueueStatus {
-            tasks: Vec::new(),
-            waiting,
-            running,
-            max: queue.max_running(),
-        }
-    }
-
     /// Tells of every task that this gateway saw to its end from now on.
     pub fn ended(&self) -> broadcast::Receiver<TaskId> {
         self.shared.ended.subscribe()
@@ -207,39 +171,6 @@ impl Dispatcher {
     /// Whether other gateways start and watch jobs of the same tasks.
     pub fn is_shared(&self) -> bool {
         self.shared.is_shared
-    }
-
-    /// What is unfinished, of all or of one tenant.
-    pub async fn status(&self, tenant: Option<&str>) -> Result<QueueStatus, TaskError> {
-        let (ids, waiting, running, max) = {
-            let queue = self.shared.queue();
-            let (ids, waiting, running) = queue.tasks(tenant);
-            (ids, waiting, running, queue.max_running())
-        };
-        let mut reads = futures::stream::iter(ids)
-            .map(|id| {
-                let tasks = self.shared.tasks.clone();
-                async move { tasks.get(&id).await }
-            })
-            .buffer_unordered(READS);
-        let mut tasks = Vec::new();
-        while let Some(record) = reads.next().await {
-            match record {
-                Ok(record) => tasks.extend(record.filter(|record| !record.status.is_terminal())),
-                // Its end is under way.
-                Err(TaskError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        tasks.sort_by(|one: &Record, other| {
-            (one.created_at, &one.task_id).cmp(&(other.created_at, &other.task_id))
-        });
-        Ok(QueueStatus {
-            tasks,
-            waiting,
-            running,
-            max,
-        })
     }
 
     /// Starts no more jobs; those that run go on without us.
@@ -251,7 +182,7 @@ impl Dispatcher {
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         // Every method of the queue leaves it whole, so a panic elsewhere does not spoil it.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -273,95 +204,12 @@ impl Shared {
         }
     }
 
-    /// Finds what nobody attends: tasks of a gateway that is no more, or that a fault of the storage
-    /// made us let go.
-    async fn keep_looking(self: Arc<Self>, mut duty: Duty) {
-        // A gateway that shares nothing has looked when it started.
-        let mut pause = if self.is_shared { Duration::ZERO } else { LOOK };
-        loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return duty.release().await,
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = LOOK;
-            if !duty.is_ours().await {
-                continue;
-            }
-            match self.tasks.unfinished().await {
-                Ok(unfinished) => {
-                    for record in &unfinished.records {
-                        self.look_at(record).await;
-                    }
-                    self.end_damaged(&unfinished.damaged).await;
-                }
-                Err(error) => tracing::warn!(%error, "the unfinished tasks cannot be read"),
-            }
-        }
-    }
-
-    /// True where the task was taken up.
-    pub(super) async fn look_at(self: &Arc<Self>, record: &Record) -> bool {
-        let (known, waiting) = {
-            let queue = self.queue();
-            (
-                queue.knows(&record.task_id),
-                queue.is_waiting(&record.task_id),
-            )
-        };
-        if record.cancel.is_some() && known {
-            // Asked through another gateway, or its asker was interrupted.
-            if waiting {
-                if let Err(error) = self.end_waiting(&record.task_id).await {
-                    tracing::warn!(task = %record.task_id, %error, "a waiting task cannot be ended");
-                }
-            } else {
-                self.queue().ask_to_end(&record.task_id);
-            }
-        }
-        let age = Timestamp::now().duration_since(record.created_at);
-        let left = !known && (Standing::of(record) != Standing::Queued || age > ON_ITS_WAY);
-        if left {
-            self.take_up(record);
-        }
-        left
-    }
-
-    /// Ends those of the tasks that nobody here attends any more.
-    pub(super) async fn end_damaged(&self, tasks: &[TaskId]) {
-        for id in tasks {
-            let known = self.queue().knows(id);
-            if known {
-                continue;
-            }
-            if let Err(error) = self.attendant.end_damaged(id).await {
-                tracing::warn!(task = %id, %error, "a task with a damaged record cannot be ended");
-            }
-        }
-    }
-
-    /// Attends a task that was found in the bucket.
-    fn take_up(self: &Arc<Self>, record: &Record) {
-        let id = record.task_id.clone();
-        if Standing::of(record) == Standing::Queued {
-            self.queue().push(id, Owner::of(record));
-            self.moved.notify_one();
-            return;
-        }
-        let owner = Owner::of(record);
-        let Some(overdue) = self.queue().adopt(&id, owner, self.is_shared) else {
-            return;
-        };
-        if record.cancel.is_some() {
-            overdue.cancel();
-        }
-        self.attend(id, overdue);
-    }
-
-    fn attend(self: &Arc<Self>, id: TaskId, overdue: CancellationToken) {
+    pub(super) fn attend(self: &Arc<Self>, id: TaskId, overdue: CancellationToken) {
         let shared = Arc::clone(self);
         self.work.spawn(async move {
             let since = Instant::now();
-            let ended = shared.attendant.attend(&id, &overdue).await;
+            let starts_here = |starts| shared.starts_here(&id, starts);
+            let ended = shared.attendant.attend(&id, &overdue, starts_here).await;
             if let Err(error) = &ended {
                 tracing::warn!(task = %id, %error, "a task is let go until the next look");
             }
@@ -374,6 +222,14 @@ impl Shared {
                 .done(&id, ended.is_ok().then(|| since.elapsed()));
             shared.moved.notify_one();
         });
+    }
+
+    /// A job that another gateway starts takes no place here.
+    fn starts_here(&self, id: &TaskId, starts: bool) {
+        if self.is_shared {
+            self.queue().takes_place(id, starts);
+            self.moved.notify_one();
+        }
     }
 
     async fn cancel(&self, id: &TaskId, by: &str) -> Result<Cancelled, TaskError> {
@@ -396,7 +252,7 @@ impl Shared {
     }
 
     /// Ends a task that is in the line; none where it is not, or no more.
-    async fn end_waiting(&self, id: &TaskId) -> Result<Option<Record>, TaskError> {
+    pub(super) async fn end_waiting(&self, id: &TaskId) -> Result<Option<Record>, TaskError> {
         let withdrawn = self.queue().withdraw(id);
         if !withdrawn {
             return Ok(None);

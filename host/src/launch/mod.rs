@@ -12,9 +12,12 @@ mod dispatcher;
 mod duty;
 mod job_logs;
 mod local;
+mod look;
 mod process;
 mod queue;
 mod reconcile;
+mod status;
+mod watch;
 
 use std::time::Duration;
 
@@ -24,10 +27,11 @@ use crate::task::{Record, TaskId};
 
 #[cfg(feature = "gcp")]
 pub use cloud_run::CloudRunLauncher;
-pub use dispatcher::{Cancelled, Dispatcher, Full, Place, QueueFull, QueueStatus};
+pub use dispatcher::{Cancelled, Dispatcher, Full, Place, QueueFull};
 pub use local::LocalLauncher;
 pub use queue::Owner;
 pub use reconcile::Reconciled;
+pub use status::QueueStatus;
 
 /// A job could not be started.
 #[derive(Debug, thiserror::Error)]

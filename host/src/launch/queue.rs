@@ -68,6 +68,9 @@ pub(super) struct Queue {
     running: HashMap<TaskId, CancellationToken>,
     /// Those of them that take no place here: another gateway started their jobs.
     elsewhere: HashSet<TaskId>,
+    /// Tasks that another gateway took, and that were found here: they are in nobody's share, and keep
+    /// nobody out of the line.
+    guests: HashSet<TaskId>,
     average: Duration,
 }
 
@@ -83,6 +86,7 @@ impl Queue {
             waiting: VecDeque::new(),
             running: HashMap::new(),
             elsewhere: HashSet::new(),
+            guests: HashSet::new(),
             average: FIRST_GUESS,
         }
     }
@@ -95,12 +99,13 @@ impl Queue {
             retry_after: self.retry_after(),
         };
         let free_to_run = self.max_running.saturating_sub(self.places_taken());
-        let taken = self.reserved.len() + self.waiting.len();
+        let taken = self.reserved.len() + self.waiting();
         if taken >= self.max_waiting.saturating_add(free_to_run) {
             return Err(full(Full::Queue));
         }
         let reached = |share: Option<usize>, is_theirs: &dyn Fn(&Owner) -> bool| {
-            let all = self.owners.values().chain(&self.reserved);
+            let ours = |(id, owner)| (!self.guests.contains(id)).then_some(owner);
+            let all = self.owners.iter().filter_map(ours).chain(&self.reserved);
             share.is_some_and(|most| all.filter(|owner| is_theirs(owner)).count() >= most)
         };
         if !unshared && reached(self.shares.per_caller, &|other| other == owner) {
@@ -132,6 +137,14 @@ impl Queue {
         }
     }
 
+    /// The same for a task that another gateway took.
+    pub(super) fn push_guest(&mut self, id: TaskId, owner: Owner) {
+        if !self.knows(&id) {
+            self.guests.insert(id.clone());
+            self.push(id, owner);
+        }
+    }
+
     /// The first of the line, if it may run now; it counts as running from here on.
     pub(super) fn next(&mut self) -> Option<(TaskId, CancellationToken)> {
         if self.places_taken() >= self.max_running {
@@ -143,12 +156,28 @@ impl Queue {
         Some((id, overdue))
     }
 
-    fn places_taken(&self) -> usize {
+    /// How many of the places to run at are taken.
+    pub(super) fn places_taken(&self) -> usize {
         self.running.len().saturating_sub(self.elsewhere.len())
     }
 
+    /// How many tasks of this gateway wait.
+    pub(super) fn waiting(&self) -> usize {
+        let ours = |id: &&TaskId| !self.guests.contains(*id);
+        self.waiting.iter().filter(ours).count()
+    }
+
+    /// Whether a running task takes a place here; it does not where another gateway started its job.
+    pub(super) fn takes_place(&mut self, id: &TaskId, takes: bool) {
+        if takes {
+            self.elsewhere.remove(id);
+        } else if self.running.contains_key(id) {
+            self.elsewhere.insert(id.clone());
+        }
+    }
+
     /// Counts a task as running that did not come through the line; none where it is known. One of
-    /// `elsewhere` takes no place.
+    /// `elsewhere` takes no place and is in nobody's share.
     pub(super) fn adopt(
         &mut self,
         id: &TaskId,
@@ -160,6 +189,7 @@ impl Queue {
         }
         if elsewhere {
             self.elsewhere.insert(id.clone());
+            self.guests.insert(id.clone());
         }
         self.owners.insert(id.clone(), owner);
         let overdue = CancellationToken::new();
@@ -174,6 +204,7 @@ impl Queue {
         let withdrawn = self.waiting.len() < before;
         if withdrawn {
             self.owners.remove(id);
+            self.guests.remove(id);
         }
         withdrawn
     }
@@ -185,12 +216,13 @@ impl Queue {
         }
     }
 
-    /// A running task is attended no more; `took` where it ran from here to its end.
+    /// A running task is attended no more; `took` where it was attended to its end.
     pub(super) fn done(&mut self, id: &TaskId, took: Option<Duration>) {
         self.running.remove(id);
-        self.elsewhere.remove(id);
         self.owners.remove(id);
-        if let Some(took) = took {
+        self.guests.remove(id);
+        let was_elsewhere = self.elsewhere.remove(id);
+        if let Some(took) = took.filter(|_| !was_elsewhere) {
             self.average = self
                 .average
                 .mul_f64(1.0 - NEWEST)
@@ -206,18 +238,14 @@ impl Queue {
         self.waiting.contains(id)
     }
 
-    /// All tasks, or those of one tenant, and how many of them wait and run.
-    pub(super) fn tasks(&self, tenant: Option<&str>) -> (Vec<TaskId>, usize, usize) {
+    /// All tasks, or those of one tenant.
+    pub(super) fn tasks(&self, tenant: Option<&str>) -> Vec<TaskId> {
         let theirs = |id: &&TaskId| {
             let owner = self.owners.get(*id);
             tenant.is_none_or(|tenant| owner.is_some_and(|owner| owner.tenant == tenant))
         };
-        let running = self.running.keys().filter(theirs).cloned();
-        let mut ids: Vec<TaskId> = running.collect();
-        let running = ids.len();
-        ids.extend(self.waiting.iter().filter(theirs).cloned());
-        let waiting = ids.len() - running;
-        (ids, waiting, running)
+        let all = self.running.keys().chain(&self.waiting);
+        all.filter(theirs).cloned().collect()
     }
 
     pub(super) fn max_running(&self) -> usize {
@@ -302,7 +330,7 @@ mod tests {
         queue.next().unwrap();
         queue.push(id("a"), of(""));
         assert!(queue.adopt(&id("a"), of(""), false).is_none());
-        assert_eq!(queue.tasks(None), (vec![id("a")], 0, 1));
+        assert_eq!(queue.tasks(None), [id("a")]);
     }
 
     #[test]
@@ -313,6 +341,32 @@ mod tests {
         assert_eq!(queue.next().unwrap().0, id("ours"));
         queue.done(&id("theirs"), None);
         assert!(submit(&mut queue, "more").is_err());
+    }
+
+    #[test]
+    fn what_another_gateway_took_is_in_nobodys_share_and_keeps_nobody_waiting() {
+        let shares = Shares {
+            per_caller: Some(1),
+            per_tenant: None,
+        };
+        let mut queue = Queue::new(1, 0, shares);
+        queue.adopt(&id("watched"), of(""), true).unwrap();
+        queue.push_guest(id("found"), of(""));
+        assert_eq!((queue.waiting(), queue.places_taken()), (0, 0));
+        assert_eq!(queue.tasks(None).len(), 2);
+        submit(&mut queue, "ours").unwrap();
+        assert_eq!(queue.reserve(&of(""), false).unwrap_err().of, Full::Queue);
+        assert_eq!(queue.next().unwrap().0, id("found"));
+        assert!(queue.next().is_none());
+        queue.takes_place(&id("found"), false);
+        assert_eq!(queue.next().unwrap().0, id("ours"));
+        assert_eq!(queue.reserve(&of(""), true).unwrap_err().of, Full::Queue);
+        queue.takes_place(&id("found"), true);
+        for task in ["found", "ours", "watched"] {
+            queue.done(&id(task), None);
+        }
+        assert_eq!(queue.places_taken(), 0);
+        submit(&mut queue, "next").unwrap();
     }
 
     #[test]
@@ -366,8 +420,8 @@ mod tests {
         assert_eq!(refused(&mut queue, &third), Full::Tenant);
         queue.reserve(&third, true).unwrap();
         queue.reserve(&of("b"), false).unwrap();
-        assert_eq!(queue.tasks(Some("a")), (vec![id("a")], 0, 1));
-        assert_eq!(queue.tasks(Some("b")), (vec![], 0, 0));
+        assert_eq!(queue.tasks(Some("a")), [id("a")]);
+        assert_eq!(queue.tasks(Some("b")), []);
         queue.release(&third);
         queue.done(&id("a"), None);
         queue.reserve(&one, false).unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod damaged;
+mod shared;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -41,6 +42,7 @@ struct ScriptedLauncher {
     /// By execution name; a name that is not there is gone.
     alive: Mutex<HashMap<String, CancellationToken>>,
     fails: bool,
+    shared: bool,
 }
 
 impl ScriptedLauncher {
@@ -72,6 +74,10 @@ impl Launcher for ScriptedLauncher {
         self.add(&name);
         self.told.send(Told::Started(id.to_string())).unwrap();
         Ok(name)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
     }
 
     async fn is_gone(&self, record: &Record) -> bool {
@@ -150,6 +156,7 @@ impl World {
             told: told_by,
             alive: Mutex::default(),
             fails: false,
+            shared: false,
         };
         let (tasks, launcher) = (Tasks::new(bucket), Arc::new(launcher));
         Self {
@@ -293,8 +300,8 @@ async fn a_job_that_dies_without_a_result_is_lost_and_swept_and_reported() {
     );
     // What follows from the end is done before the attendance ends.
     dispatcher.stop().await;
-    let report = crate::task::names::outbox(&a);
-    assert!(world.tasks.bucket().get(&report).await.unwrap().is_some());
+    let report = crate::webhook::delivery(world.tasks.bucket().as_ref(), &a);
+    assert!(report.await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -305,6 +312,7 @@ async fn a_job_that_cannot_be_started_fails_its_task() {
         told,
         alive: Mutex::default(),
         fails: true,
+        shared: false,
     });
     let dispatcher = world.dispatcher().await;
     let a = world.submit(&dispatcher, "a").await;

@@ -8,6 +8,7 @@ mod approval;
 mod chunks;
 mod events;
 mod follow;
+mod followed;
 mod id;
 mod idempotency;
 mod lease;
@@ -28,6 +29,7 @@ pub use approval::{
 };
 pub use events::{EventLog, LogLimits};
 pub use follow::{Event, Follower, Step};
+pub use followed::{Absence, Marks};
 pub use id::{InvalidTaskId, TaskId};
 pub use idempotency::{Claim, keep_removing_old_claims};
 pub use lease::{Holder, Lease};

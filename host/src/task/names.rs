@@ -47,7 +47,8 @@ pub(super) fn call_of_approval(name: &str) -> Option<CallId> {
     name.strip_suffix(".json")?.parse().ok()
 }
 
-/// `outbox/{id}.approval-{call}.json`: no task's id holds a full stop.
+/// `outbox/{id}.approval-{call}.json`: no task's id holds a full stop. While it is to be sent, it lies below
+/// `outbox/due/`.
 pub fn approval_outbox(id: &TaskId, call: &CallId) -> String {
     format!("outbox/{id}.approval-{call}.json")
 }
@@ -73,12 +74,17 @@ pub fn lease(id: &TaskId) -> String {
     format!("tasks/{id}/lease.json")
 }
 
+/// `tasks/{id}/followed.json`: that somebody follows it at another gateway than the one that took it.
+pub(super) fn followed(id: &TaskId) -> String {
+    format!("tasks/{id}/followed.json")
+}
+
 /// `files/{id}/`
 pub fn artifacts(id: &TaskId) -> String {
     format!("files/{id}/")
 }
 
-/// `outbox/{id}.json`
+/// `outbox/{id}.json`. While it is to be sent, it lies below `outbox/due/`.
 pub fn outbox(id: &TaskId) -> String {
     format!("outbox/{id}.json")
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
 
@@ -30,7 +29,7 @@ pub struct Unfinished {
 
 impl Tasks {
     /// What follows from a terminal record, safe to repeat after a crash: the index entry if it is
-    /// missing, the outbox entry where a report is due (create-if-absent), the end of what still waits for
+    /// missing, the outbox entry where a report is due and was not handed in before, the end of what still waits for
     /// a person, then everything below
     /// `tasks/{id}/` goes. Does nothing for a record that is not terminal.
     pub async fn settle(&self, record: &Record) -> Result<(), TaskError> {
@@ -43,19 +42,7 @@ impl Tasks {
         if record.callback_url.is_some()
             && let Some(entry) = webhook::Entry::for_record(record)
         {
-            let data = serde_json::to_vec(&entry).map_err(|error| TaskError::Damaged {
-                id: id.clone(),
-                detail: error.to_string(),
-            })?;
-            let outbox = names::outbox(id);
-            match self
-                .bucket()
-                .put(&outbox, Bytes::from(data), When::Absent, Durability::Synced)
-                .await
-            {
-                Ok(_) | Err(BucketError::Conflict(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+            webhook::hand_in(self.bucket().as_ref(), &names::outbox(id), &entry).await?;
         }
         self.expire_approvals(id).await?;
         // The payload goes last: while it stands, `unfinished` finds the task.

@@ -1,12 +1,12 @@
 //! Who carries the outbox's entries: any number of couriers may share a bucket.
 //!
-//! A courier takes an entry by compare-and-set with a lease, sends it and writes down how that ended.
-//! If it dies in between, another takes the entry when the lease is over: a report may arrive twice,
-//! under the same `webhook-id`, but never not at all.
+//! A courier takes an entry by compare-and-set with a lease, sends it and writes down how that ended
+//! (`post.rs`). If it dies in between, another takes the entry when the lease is over: a report may arrive
+//! twice, under the same `webhook-id`, but never not at all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -16,15 +16,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::attempt;
-use super::dead::{self, Dead};
+use super::Signer;
+use super::keeper::Keeper;
 use super::outbox::Due;
-use super::{Entry, Signer};
-use crate::bucket::{self, Bucket, BucketError, Durability, Generation, When};
+use super::places::DUE;
+use super::post::Post;
+use crate::bucket::{self, Bucket, BucketError, Generation};
 use crate::config::{self, Config};
 use crate::outbound::Outbound;
-
-const OUTBOX: &str = "outbox/";
 
 /// Names read at once.
 const PAGE: usize = 1000;
@@ -34,11 +33,8 @@ const READS: usize = 16;
 /// After a fault of the storage.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The outbox is looked through this often at least: hints may be missing.
+/// What is due is looked through this often at least: hints may be missing.
 const SWEEP: Duration = Duration::from_secs(30);
-
-/// A lease outlives the attempt by this much, for what is written before and after it.
-const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
 /// Sends what is in the outbox; one per gateway, any number may share a bucket.
 #[derive(Debug)]
@@ -67,11 +63,22 @@ impl Courier {
         });
         match signer {
             Some((_, signer)) => {
+                let given_up = Arc::new(Notify::new());
+                let keeper = Keeper {
+                    bucket: Arc::clone(&bucket),
+                    settings: settings.clone(),
+                    given_up: Arc::clone(&given_up),
+                    nudges: Arc::clone(&courier.nudges),
+                    stop: courier.stop.clone(),
+                    seen: HashMap::new(),
+                };
+                courier.work.spawn(keeper.run());
                 let post = Arc::new(Post {
                     bucket,
                     outbound,
                     signer,
                     settings,
+                    given_up,
                 });
                 let round = Round {
                     post,
@@ -122,7 +129,7 @@ struct Round {
 
 impl Round {
     async fn run(mut self) {
-        let mut hints = self.post.bucket.watch(OUTBOX);
+        let mut hints = self.post.bucket.watch(DUE);
         loop {
             let wait = match self.look().await {
                 Ok(wait) => wait,
@@ -153,24 +160,14 @@ impl Round {
         let now = Timestamp::now();
         let mut next = Timestamp::MAX;
         let mut seen = HashMap::new();
-        let mut dead = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let page = self
-                .post
-                .bucket
-                .list(OUTBOX, after.as_deref(), PAGE)
-                .await?;
+            let page = self.post.bucket.list(DUE, after.as_deref(), PAGE).await?;
             for (name, generation, due) in self.dues(&page).await {
                 match due {
-                    Due::Attempt(at) if at <= now => self.begin(&name),
-                    Due::Removal(at) if at <= now => self.post.remove(&name, generation).await?,
-                    Due::Attempt(at) | Due::Removal(at) => next = next.min(at),
-                    Due::Kept(since) => dead.push(Dead {
-                        since,
-                        name: name.clone(),
-                        generation,
-                    }),
+                    Due::Attempt(at) if at > now => next = next.min(at),
+                    // Also what is finished and lies here still.
+                    Due::Attempt(_) | Due::Removal(_) | Due::Kept(_) => self.begin(&name),
                     Due::Never => {}
                 }
                 // At once: a look that fails on its way is not made anew from the beginning.
@@ -183,7 +180,6 @@ impl Round {
             }
         }
         self.seen = seen;
-        next = next.min(self.post.remove_dead(dead, now).await?);
         Ok(Duration::try_from(next.duration_since(now))
             .unwrap_or_default()
             .min(SWEEP))
@@ -229,117 +225,6 @@ impl Round {
         });
         self.names.insert(handle.id(), name);
     }
-}
-
-/// What one attempt works with.
-struct Post {
-    bucket: Arc<dyn Bucket>,
-    outbound: Outbound,
-    signer: watch::Receiver<Signer>,
-    settings: config::Webhook,
-}
-
-impl Post {
-    /// Takes the entry, sends it, writes down how it ended.
-    async fn carry(&self, name: &str, stop: &CancellationToken) -> Result<(), BucketError> {
-        let Some((mut entry, generation)) = self.read(name).await? else {
-            return Ok(());
-        };
-        let now = Timestamp::now();
-        if !matches!(entry.due(&self.settings.retry), Due::Attempt(at) if at <= now) {
-            return Ok(());
-        }
-        let lease = self.settings.timeout.saturating_add(LEASE_MARGIN);
-        entry.begin(now, now.saturating_add(lease).unwrap_or(Timestamp::MAX));
-        let Some(generation) = self.write(name, &entry, generation).await? else {
-            return Ok(());
-        };
-        let started = Instant::now();
-        let signer = self.signer.borrow().clone();
-        tokio::select! {
-            (outcome, status) = attempt(&entry, &signer, &self.outbound, self.settings.timeout) => {
-                entry.record(&outcome, &self.settings.retry, sway(), Timestamp::now());
-                entry.note(status, started.elapsed());
-                tracing::info!(
-                    message_id = entry.id,
-                    state = ?entry.state,
-                    attempts = entry.attempts,
-                    error = entry.last_error,
-                    "a report was tried"
-                );
-            }
-            () = stop.cancelled() => entry.give_back(),
-        }
-        self.write(name, &entry, generation).await?;
-        Ok(())
-    }
-
-    /// The entry, if it is there and can be read.
-    async fn read(&self, name: &str) -> Result<Option<(Entry, Generation)>, BucketError> {
-        let Some(object) = self.bucket.get(name).await? else {
-            return Ok(None);
-        };
-        match serde_json::from_slice(&object.data) {
-            Ok(entry) => Ok(Some((entry, object.generation))),
-            Err(error) => {
-                tracing::error!(entry = name, %error, "an entry of the outbox is damaged and left alone");
-                Ok(None)
-            }
-        }
-    }
-
-    /// None where somebody else changed it meanwhile: then it is theirs.
-    async fn write(
-        &self,
-        name: &str,
-        entry: &Entry,
-        from: Generation,
-    ) -> Result<Option<Generation>, BucketError> {
-        let data = serde_json::to_vec(entry).map_err(|error| BucketError::Io {
-            name: name.to_owned(),
-            source: error.into(),
-        })?;
-        match self
-            .bucket
-            .put(name, data.into(), When::Matches(from), Durability::Synced)
-            .await
-        {
-            Ok(generation) => Ok(Some(generation)),
-            Err(BucketError::Conflict(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Makes room among the dead; when the next one's time is over. One that somebody has sent again
-    /// meanwhile is another generation, and stays.
-    async fn remove_dead(&self, dead: Vec<Dead>, now: Timestamp) -> Result<Timestamp, BucketError> {
-        let (kept, most) = (self.settings.dead_kept, self.settings.max_dead);
-        let (over, next) = dead::to_remove(dead, kept, most, now);
-        for dead in over {
-            self.remove(&dead.name, dead.generation).await?;
-            tracing::warn!(
-                entry = dead.name,
-                since = %dead.since,
-                "a report that could not be delivered is not kept any longer \
-                 (webhook.dead_kept, webhook.max_dead)"
-            );
-        }
-        Ok(next)
-    }
-
-    async fn remove(&self, name: &str, generation: Generation) -> Result<(), BucketError> {
-        match self.bucket.delete(name, When::Matches(generation)).await {
-            Ok(_) | Err(BucketError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Between 0.8 and 1.2; 1 where the system has no randomness to give.
-fn sway() -> f64 {
-    getrandom::u32().map_or(1.0, |random| {
-        0.8 + 0.4 * f64::from(random) / f64::from(u32::MAX)
-    })
 }
 
 #[cfg(test)]

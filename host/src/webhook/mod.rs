@@ -7,14 +7,18 @@ mod attempt;
 mod canonical;
 mod courier;
 mod dead;
+mod keeper;
 #[cfg(test)]
 mod memory;
 mod outbox;
+mod places;
+mod post;
 mod replay;
 mod sign;
 
 pub use canonical::to_canonical_json;
 pub use courier::Courier;
 pub use outbox::{Attempt, Entry, State};
+pub use places::hand_in;
 pub use replay::{Replayed, delivery, replay};
 pub use sign::{Signer, USER_AGENT};

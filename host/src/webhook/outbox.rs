@@ -1,4 +1,4 @@
-//! `outbox/{id}.json`: one delivery each, durable before it is tried.
+//! An entry of the outbox: one delivery, durable before it is tried.
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::Entry;
+use super::places::{damaged, due_name, encode, stands_finished};
 use crate::bucket::{Bucket, BucketError, Durability, Generation, When};
 use crate::task::{TaskId, names};
 
@@ -22,27 +23,22 @@ pub enum Replayed {
 
 /// The delivery of a task that is over, while it is kept.
 pub async fn delivery(bucket: &dyn Bucket, id: &TaskId) -> Result<Option<Entry>, BucketError> {
-    Ok(read(bucket, &names::outbox(id))
-        .await?
-        .map(|(entry, _)| entry))
+    Ok(find(bucket, id).await?.map(|(entry, _)| entry))
 }
 
-/// The same body, under the same id, once more from the first attempt on.
+/// The same body, under the same id, once more from the first attempt on. What was kept of it stays until it is
+/// finished anew.
 pub async fn replay(bucket: &dyn Bucket, id: &TaskId) -> Result<Replayed, BucketError> {
-    let name = names::outbox(id);
+    let name = due_name(&names::outbox(id));
     for _ in 0..TRIES {
-        let Some((mut entry, generation)) = read(bucket, &name).await? else {
+        let Some((mut entry, when)) = find(bucket, id).await? else {
             return Ok(Replayed::Absent);
         };
         if !entry.replay(Timestamp::now()) {
             return Ok(Replayed::UnderWay);
         }
-        let data = serde_json::to_vec(&entry).map_err(|error| damaged(&name, error))?;
-        let when = When::Matches(generation);
-        match bucket
-            .put(&name, data.into(), when, Durability::Synced)
-            .await
-        {
+        let data = encode(&name, &entry)?;
+        match bucket.put(&name, data, when, Durability::Synced).await {
             Ok(_) => return Ok(Replayed::Begun(Box::new(entry))),
             Err(BucketError::Conflict(_)) => {}
             Err(error) => return Err(error),
@@ -52,17 +48,26 @@ pub async fn replay(bucket: &dyn Bucket, id: &TaskId) -> Result<Replayed, Bucket
     Ok(Replayed::UnderWay)
 }
 
+/// The entry wherever it lies, and on which condition it may be put among those that are due.
+async fn find(bucket: &dyn Bucket, id: &TaskId) -> Result<Option<(Entry, When)>, BucketError> {
+    let kept = names::outbox(id);
+    // In this order: it is moved in the same one, and so is found in either place.
+    let due = read(bucket, &due_name(&kept)).await?;
+    let kept = read(bucket, &kept).await?;
+    Ok(match (due, kept) {
+        (Some((due, generation)), kept) => {
+            let finished = kept.filter(|kept| stands_finished(kept, &due));
+            let entry = finished.map_or(due, |(kept, _)| kept);
+            Some((entry, When::Matches(generation)))
+        }
+        (None, kept) => kept.map(|(kept, _)| (kept, When::Absent)),
+    })
+}
+
 async fn read(bucket: &dyn Bucket, name: &str) -> Result<Option<(Entry, Generation)>, BucketError> {
     let Some(object) = bucket.get(name).await? else {
         return Ok(None);
     };
     let entry = serde_json::from_slice(&object.data).map_err(|error| damaged(name, error))?;
     Ok(Some((entry, object.generation)))
-}
-
-fn damaged(name: &str, error: serde_json::Error) -> BucketError {
-    BucketError::Io {
-        name: name.to_owned(),
-        source: error.into(),
-    }
 }

@@ -14,6 +14,8 @@ pub enum Fault {
     LostReply,
     /// It is done, and the answer's body ends after so many bytes.
     BrokenStream(usize),
+    /// It is done, and after so many bytes of the answer's body nothing comes any more.
+    Silence(usize),
     /// It is done, and a checksum of the answer is not that of its content. Where the answer has none,
     /// nothing happens.
     WrongChecksum,

@@ -191,6 +191,7 @@ impl Shared {
         match fault {
             Some(Fault::LostReply) => None,
             Some(Fault::BrokenStream(after)) => Some(broken(response, after).await),
+            Some(Fault::Silence(after)) => Some(silent(response, after).await),
             Some(Fault::WrongChecksum) => Some(spoilt(response).await),
             Some(Fault::Unverified) => Some(unverified(response).await),
             _ => Some(response),
@@ -216,15 +217,29 @@ fn operation(call: &Call) -> Option<&'static str> {
         .or_else(|| run::operation(call))
 }
 
-/// The answer, whose body ends with an error after so many bytes.
-async fn broken(response: Response<Body>, after: usize) -> Response<Body> {
+/// The answer's head, and so many bytes of its body.
+async fn start_of(response: Response<Body>, length: usize) -> (axum::http::response::Parts, Bytes) {
     let (parts, body) = response.into_parts();
     let whole = body
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let start = whole.slice(..after.min(whole.len()));
+    let start = whole.slice(..length.min(whole.len()));
+    (parts, start)
+}
+
+/// The answer, whose body does not go on after so many bytes.
+async fn silent(response: Response<Body>, after: usize) -> Response<Body> {
+    let (parts, start) = start_of(response, after).await;
+    let start = futures::stream::iter([Ok(Frame::data(start))]);
+    let frames = start.chain(futures::stream::pending());
+    Response::from_parts(parts, StreamBody::new(frames).boxed_unsync())
+}
+
+/// The answer, whose body ends with an error after so many bytes.
+async fn broken(response: Response<Body>, after: usize) -> Response<Body> {
+    let (parts, start) = start_of(response, after).await;
     let frames = futures::stream::iter([
         Ok(Frame::data(start)),
         Err(io::Error::other("the stream is broken")),

@@ -6,6 +6,7 @@
 )]
 
 use fake_google::{FakeGoogle, Fault};
+use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::bucket::contract;
@@ -227,4 +228,37 @@ async fn a_large_upload_goes_on_where_its_connection_was_cut() {
         assert!(google.object("logs", "files/large").unwrap() == content);
     }
     assert_eq!(google.injected(), 6);
+}
+
+#[tokio::test]
+async fn an_upload_that_hangs_is_begun_anew_and_given_up_where_that_hangs_too() {
+    const NEVER: Fault = Fault::Delay(Duration::from_secs(3600));
+    let google = FakeGoogle::start().await.unwrap();
+    let bucket = bucket(&google).await;
+    google.nth("storage.insert", 1, NEVER);
+    let file = contract::file_of(b"content");
+    bucket.upload("files/a", file, u64::MAX).await.unwrap();
+    assert_eq!(google.object("logs", "files/a").unwrap(), "content");
+    google.every("storage.insert", 1, NEVER);
+    let file = contract::file_of(b"more");
+    let failed = bucket.upload("files/b", file, u64::MAX).await.unwrap_err();
+    assert!(failed.to_string().contains("timed out"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_download_that_falls_silent_fails_and_can_be_gone_on_with() {
+    let google = FakeGoogle::start().await.unwrap();
+    let bucket = bucket(&google).await;
+    let content = Bytes::from(vec![b'x'; 1000]);
+    let put = bucket.put("files/a", content, When::Absent, Durability::Synced);
+    put.await.unwrap();
+    google.nth("storage.read", 1, Fault::Silence(400));
+    let (_, mut reader) = bucket.download("files/a", 0).await.unwrap().unwrap();
+    let mut read = Vec::new();
+    let failed = reader.read_to_end(&mut read).await.unwrap_err();
+    assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(read.len(), 400);
+    let (size, mut rest) = bucket.download("files/a", 400).await.unwrap().unwrap();
+    rest.read_to_end(&mut read).await.unwrap();
+    assert_eq!((size, read.len()), (1000, 1000));
 }

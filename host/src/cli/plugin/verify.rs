@@ -25,13 +25,13 @@ type Loaded = BTreeMap<String, String>;
 /// Ends with 0 where every plugin would be loaded, and where a gateway was named, is loaded there.
 pub(super) async fn run(
     options: &Options,
-    url: Option<String>,
+    gateway: Option<Gateway>,
     as_json: bool,
     sources: &Sources,
 ) -> anyhow::Result<ExitCode> {
     let config = settings_of(sources).await?;
-    let loaded = match url {
-        Some(url) => Some(loaded(&Gateway::find(Some(url), sources).await?).await?),
+    let loaded = match gateway {
+        Some(gateway) => Some(loaded(&gateway).await?),
         None => None,
     };
     let checked = Aside::open(&config)?.check().await;

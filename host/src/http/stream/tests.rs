@@ -66,7 +66,7 @@ impl Task {
             ended: false,
             heartbeat,
             stopping: self.stopping.clone(),
-            _presence: None,
+            presence: None,
             _place: None,
         }
     }

@@ -260,7 +260,7 @@ async fn an_id_of_the_callers_own_choice_is_never_taken_from_somebody_else() {
     gateway.app.tasks.stake(&hash, &claim, None).await.unwrap();
     let waits = post(&gateway, "/run-async", "w", &async_task("weekly")).await;
     assert_eq!(waits.headers()["retry-after"], "60");
-    problem(waits, 503, "storage-unavailable").await;
+    problem(waits, 503, "request-under-way").await;
     let payload = names::payload(&"weekly".parse().unwrap());
     let bucket = gateway.app.tasks.bucket();
     bucket.delete(&payload, When::Always).await.unwrap();

@@ -15,7 +15,10 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use super::super::Entry;
+use super::super::places::{KEPT, hand_in, kept_name};
 use super::*;
+use crate::bucket::{Durability, When};
 use crate::config::PrivateAddresses;
 use crate::webhook::State as EntryState;
 use crate::webhook::memory::MemoryBucket;
@@ -125,14 +128,30 @@ fn courier(settings: config::Webhook, bucket: &Arc<MemoryBucket>) -> Arc<Courier
     )
 }
 
-async fn stored(bucket: &MemoryBucket, name: &str) -> Option<Entry> {
+async fn at(bucket: &MemoryBucket, name: &str) -> Option<Entry> {
     let object = bucket.get(name).await.unwrap()?;
     Some(serde_json::from_slice(&object.data).unwrap())
 }
 
+/// The entry in either place.
+async fn stored(bucket: &MemoryBucket, name: &str) -> Option<Entry> {
+    match at(bucket, name).await {
+        Some(entry) => Some(entry),
+        None => at(bucket, &kept_name(name)).await,
+    }
+}
+
+/// Waits until there is nothing to send.
+async fn nothing_is_due(bucket: &MemoryBucket) {
+    let mut hints = bucket.watch(DUE);
+    while !bucket.list(DUE, None, 1).await.unwrap().is_empty() {
+        hints.changed(Duration::from_millis(10)).await;
+    }
+}
+
 /// Waits for an entry to get into the state.
 async fn becomes(bucket: &MemoryBucket, name: &str, state: EntryState) -> Entry {
-    let mut hints = bucket.watch(OUTBOX);
+    let mut hints = bucket.watch(KEPT);
     loop {
         let entry = stored(bucket, name).await.unwrap();
         if entry.state == state {
@@ -147,7 +166,7 @@ const AT_ONCE: [Duration; 3] = [Duration::ZERO; 3];
 #[tokio::test]
 async fn a_report_arrives_signed_and_to_the_byte() {
     let mut receiver = Receiver::answering(204).await;
-    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
     let courier = courier(settings(&AT_ONCE), &bucket);
     let delivery = receiver.next().await;
     assert_eq!(delivery.body, entry("").body);
@@ -168,7 +187,7 @@ async fn a_report_arrives_signed_and_to_the_byte() {
     for (name, value) in signer.headers("msg_t1_completed", at, delivery.body.as_bytes()) {
         assert_eq!(delivery.headers[name], value);
     }
-    let entry = becomes(&bucket, "outbox/t1.json", EntryState::Delivered).await;
+    let entry = becomes(&bucket, "outbox/due/t1.json", EntryState::Delivered).await;
     assert_eq!(
         (entry.attempts, entry.leased_until, entry.last_error),
         (1, None, None)
@@ -184,7 +203,7 @@ async fn an_entry_that_comes_later_is_seen() {
     let data = serde_json::to_vec(&entry(&receiver.url)).unwrap();
     bucket
         .put(
-            "outbox/t1.json",
+            "outbox/due/t1.json",
             data.into(),
             When::Absent,
             Durability::Synced,
@@ -193,14 +212,14 @@ async fn an_entry_that_comes_later_is_seen() {
         .unwrap();
     courier.nudge();
     receiver.next().await;
-    becomes(&bucket, "outbox/t1.json", EntryState::Delivered).await;
+    becomes(&bucket, "outbox/due/t1.json", EntryState::Delivered).await;
     courier.stop().await;
 }
 
 #[tokio::test]
 async fn a_failing_receiver_is_tried_again_with_the_same_id_until_the_ladder_ends() {
     let mut receiver = Receiver::answering(500).await;
-    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
     let courier = courier(settings(&AT_ONCE), &bucket);
     for _ in 0..3 {
         assert_eq!(
@@ -208,7 +227,7 @@ async fn a_failing_receiver_is_tried_again_with_the_same_id_until_the_ladder_end
             "msg_t1_completed"
         );
     }
-    let entry = becomes(&bucket, "outbox/t1.json", EntryState::Dead).await;
+    let entry = becomes(&bucket, "outbox/due/t1.json", EntryState::Dead).await;
     assert_eq!(
         (entry.attempts, entry.last_error.as_deref()),
         (3, Some("status 500"))
@@ -225,10 +244,10 @@ async fn a_redirect_is_a_failure_and_is_not_followed() {
         Some((StatusCode::TEMPORARY_REDIRECT, [("location", to.clone())]).into_response())
     })
     .await;
-    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
     let courier = courier(settings(&[Duration::ZERO]), &bucket);
     receiver.next().await;
-    let entry = becomes(&bucket, "outbox/t1.json", EntryState::Dead).await;
+    let entry = becomes(&bucket, "outbox/due/t1.json", EntryState::Dead).await;
     assert_eq!(entry.last_error.as_deref(), Some("status 307"));
     assert!(elsewhere.deliveries.try_recv().is_err());
     courier.stop().await;
@@ -237,11 +256,11 @@ async fn a_redirect_is_a_failure_and_is_not_followed() {
 #[tokio::test]
 async fn stopping_in_the_middle_of_an_attempt_gives_the_entry_back() {
     let mut receiver = Receiver::start(|| None).await;
-    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
     let courier = courier(settings(&AT_ONCE), &bucket);
     receiver.next().await;
     courier.stop().await;
-    let entry = stored(&bucket, "outbox/t1.json").await.unwrap();
+    let entry = stored(&bucket, "outbox/due/t1.json").await.unwrap();
     assert_eq!(
         (entry.state, entry.attempts, entry.leased_until),
         (EntryState::Pending, 0, None)
@@ -260,15 +279,19 @@ async fn an_entry_that_another_courier_holds_is_left_alone_until_its_lease_ends(
     let mut abandoned = entry(&receiver.url);
     abandoned.id = "msg_t2_completed".to_owned();
     abandoned.lease(Timestamp::UNIX_EPOCH);
-    let bucket = bucket_with(&[("outbox/t1.json", &held), ("outbox/t2.json", &abandoned)]).await;
+    let bucket = bucket_with(&[
+        ("outbox/due/t1.json", &held),
+        ("outbox/due/t2.json", &abandoned),
+    ])
+    .await;
     let courier = courier(settings(&AT_ONCE), &bucket);
     assert_eq!(
         receiver.next().await.headers["webhook-id"],
         "msg_t2_completed"
     );
-    becomes(&bucket, "outbox/t2.json", EntryState::Delivered).await;
+    becomes(&bucket, "outbox/due/t2.json", EntryState::Delivered).await;
     courier.stop().await;
-    assert_eq!(stored(&bucket, "outbox/t1.json").await.unwrap(), held);
+    assert_eq!(stored(&bucket, "outbox/due/t1.json").await.unwrap(), held);
     assert!(receiver.deliveries.try_recv().is_err());
 }
 
@@ -293,12 +316,12 @@ async fn an_entry_beyond_the_first_page_of_the_outbox_is_delivered() {
 #[tokio::test]
 async fn two_couriers_deliver_an_entry_once() {
     let mut receiver = Receiver::answering(200).await;
-    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
     let couriers = [
         courier(settings(&AT_ONCE), &bucket),
         courier(settings(&AT_ONCE), &bucket),
     ];
-    becomes(&bucket, "outbox/t1.json", EntryState::Delivered).await;
+    becomes(&bucket, "outbox/due/t1.json", EntryState::Delivered).await;
     for courier in couriers {
         courier.stop().await;
     }
@@ -314,12 +337,12 @@ async fn an_old_delivered_entry_is_removed_and_a_damaged_one_stops_nobody() {
     old.delivered_at = Some(Timestamp::UNIX_EPOCH);
     let bucket = bucket_with(&[
         ("outbox/a.json", &old),
-        ("outbox/t1.json", &entry(&receiver.url)),
+        ("outbox/due/t1.json", &entry(&receiver.url)),
     ])
     .await;
     bucket
         .put(
-            "outbox/b.json",
+            "outbox/due/b.json",
             "{".into(),
             When::Absent,
             Durability::Synced,
@@ -328,9 +351,12 @@ async fn an_old_delivered_entry_is_removed_and_a_damaged_one_stops_nobody() {
         .unwrap();
     let courier = courier(settings(&AT_ONCE), &bucket);
     receiver.next().await;
-    becomes(&bucket, "outbox/t1.json", EntryState::Delivered).await;
+    becomes(&bucket, "outbox/due/t1.json", EntryState::Delivered).await;
+    let mut hints = bucket.watch(KEPT);
+    while at(&bucket, "outbox/a.json").await.is_some() {
+        hints.changed(Duration::from_millis(10)).await;
+    }
     courier.stop().await;
-    assert!(stored(&bucket, "outbox/a.json").await.is_none());
 }
 
 #[tokio::test]
@@ -354,9 +380,9 @@ async fn dead_entries_are_kept_within_their_bounds_and_the_oldest_go_first() {
         },
         &bucket,
     );
-    let mut hints = bucket.watch(OUTBOX);
+    let mut hints = bucket.watch(KEPT);
     loop {
-        let left = bucket.list(OUTBOX, None, 10).await.unwrap();
+        let left = bucket.list(KEPT, None, 10).await.unwrap();
         let left: Vec<_> = left.into_iter().map(|entry| entry.name).collect();
         if left.len() <= 2 {
             assert_eq!(left, ["outbox/c.json", "outbox/d.json"]);
@@ -366,20 +392,20 @@ async fn dead_entries_are_kept_within_their_bounds_and_the_oldest_go_first() {
         hints.changed(Duration::from_millis(10)).await;
     }
     // What is kept can be sent again, and is as it was.
-    assert!(stored(&bucket, "outbox/c.json").await.unwrap().replay(now));
+    assert!(at(&bucket, "outbox/c.json").await.unwrap().replay(now));
     courier.stop().await;
 }
 
 #[tokio::test]
 async fn a_receiver_at_a_forbidden_address_is_never_dialled() {
     let mut receiver = Receiver::answering(200).await;
-    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
     let courier = Courier::with(
         settings(&[Duration::ZERO]),
         bucket.clone(),
         outbound(PrivateAddresses::Deny),
     );
-    let entry = becomes(&bucket, "outbox/t1.json", EntryState::Dead).await;
+    let entry = becomes(&bucket, "outbox/due/t1.json", EntryState::Dead).await;
     assert!(entry.last_error.unwrap().contains("127.0.0.1"));
     assert!(receiver.deliveries.try_recv().is_err());
     courier.stop().await;
@@ -388,7 +414,7 @@ async fn a_receiver_at_a_forbidden_address_is_never_dialled() {
 #[tokio::test]
 async fn without_a_secret_nothing_leaves() {
     let mut receiver = Receiver::answering(200).await;
-    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
     let courier = courier(
         config::Webhook {
             secret: Vec::new(),
@@ -399,8 +425,68 @@ async fn without_a_secret_nothing_leaves() {
     courier.nudge();
     courier.stop().await;
     assert_eq!(
-        stored(&bucket, "outbox/t1.json").await.unwrap().state,
+        stored(&bucket, "outbox/due/t1.json").await.unwrap().state,
         EntryState::Pending
     );
+    assert!(receiver.deliveries.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn what_is_finished_is_no_longer_among_what_is_due_and_is_not_handed_in_again() {
+    let mut receiver = Receiver::answering(200).await;
+    let bucket = bucket_with(&[("outbox/due/t1.json", &entry(&receiver.url))]).await;
+    let courier = courier(settings(&AT_ONCE), &bucket);
+    receiver.next().await;
+    nothing_is_due(&bucket).await;
+    let kept = at(&bucket, "outbox/t1.json").await.unwrap();
+    assert_eq!(kept.state, EntryState::Delivered);
+    let again = entry(&receiver.url);
+    hand_in(bucket.as_ref(), "outbox/t1.json", &again)
+        .await
+        .unwrap();
+    assert!(at(&bucket, "outbox/due/t1.json").await.is_none());
+    courier.stop().await;
+}
+
+#[tokio::test]
+async fn of_an_entry_in_both_places_the_finished_one_counts_unless_it_was_sent_again() {
+    let mut receiver = Receiver::answering(200).await;
+    let mut delivered = entry(&receiver.url);
+    delivered.state = EntryState::Delivered;
+    delivered.delivered_at = Some(Timestamp::now());
+    let mut left = entry(&receiver.url);
+    left.lease(Timestamp::UNIX_EPOCH);
+    let mut again = delivered.clone();
+    again.id = "msg_t2_completed".to_owned();
+    assert!(again.replay(Timestamp::now()));
+    let bucket = bucket_with(&[
+        ("outbox/t1.json", &delivered),
+        ("outbox/due/t1.json", &left),
+        ("outbox/t2.json", &delivered),
+        ("outbox/due/t2.json", &again),
+    ])
+    .await;
+    let courier = courier(settings(&AT_ONCE), &bucket);
+    assert_eq!(
+        receiver.next().await.headers["webhook-id"],
+        "msg_t2_completed"
+    );
+    nothing_is_due(&bucket).await;
+    courier.stop().await;
+    assert_eq!(at(&bucket, "outbox/t1.json").await.unwrap(), delivered);
+    assert_eq!(at(&bucket, "outbox/t2.json").await.unwrap().replays, 1);
+    assert!(receiver.deliveries.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_left_to_be_sent_is_sent() {
+    let mut receiver = Receiver::answering(200).await;
+    let bucket = bucket_with(&[("outbox/t1.json", &entry(&receiver.url))]).await;
+    let courier = courier(settings(&AT_ONCE), &bucket);
+    receiver.next().await;
+    nothing_is_due(&bucket).await;
+    let kept = at(&bucket, "outbox/t1.json").await.unwrap();
+    assert_eq!(kept.state, EntryState::Delivered);
+    courier.stop().await;
     assert!(receiver.deliveries.try_recv().is_err());
 }

@@ -1,0 +1,76 @@
+//! What a command shows to the gateway that it speaks to: the gateway's own key, and Google's identity token where
+//! the gateway stands behind the check of Cloud Run.
+//!
+//! Neither stands in `Authorization`: Cloud Run takes what is there for a token of its own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// The token, where it is not given by a file.
+const IDENTITY_TOKEN: &str = "GATEHOUSE_IDENTITY_TOKEN";
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_SERVERLESS_AUTHORIZATION: HeaderName =
+    HeaderName::from_static("x-serverless-authorization");
+
+/// Where the identity token is found; a secret is no argument.
+#[derive(Debug, Args)]
+pub(super) struct Identity {
+    /// A file with Google's identity token, for a gateway on Cloud Run; else GATEHOUSE_IDENTITY_TOKEN
+    #[arg(long, global = true, value_name = "FILE")]
+    identity_token_file: Option<PathBuf>,
+}
+
+impl Identity {
+    fn token(
+        &self,
+        environment: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Option<SecretString>> {
+        let given = match &self.identity_token_file {
+            Some(file) => Some(
+                std::fs::read_to_string(file)
+                    .with_context(|| format!("cannot read {}", file.display()))?,
+            ),
+            None => environment.get(IDENTITY_TOKEN).cloned(),
+        };
+        let token = given.map(|token| SecretString::from(token.trim()));
+        Ok(token.filter(|token| !token.expose_secret().is_empty()))
+    }
+}
+
+/// A client that shows the key, where there is one, and the token. It follows no redirect: neither is for anybody
+/// but the gateway that was named.
+pub(super) fn client(
+    key: Option<&SecretString>,
+    identity: &Identity,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<reqwest::Client> {
+    let token = identity.token(environment)?;
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key {
+        let value = value(key.expose_secret());
+        headers.insert(
+            X_API_KEY,
+            value.context("the gateway's key cannot be sent")?,
+        );
+    }
+    if let Some(token) = token {
+        let value = value(&format!("Bearer {}", token.expose_secret()));
+        let value = value.context("the identity token cannot be sent")?;
+        headers.insert(X_SERVERLESS_AUTHORIZATION, value);
+    }
+    let client = reqwest::Client::builder().redirect(Policy::none());
+    Ok(client.default_headers(headers).build()?)
+}
+
+fn value(secret: &str) -> anyhow::Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(secret)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
