@@ -16,7 +16,7 @@ export CLOUDSDK_CORE_DISABLE_PROMPTS=1
 # Values that only Secret Manager and the two programs get to see.
 SECRETS=(CLOUDRUN_CALLBACK_SECRET GATEHOUSE_ADMIN_KEY GATEHOUSE_API_KEYS)
 # The folders of the bucket that a job changes, and those that it only reads.
-JOB_FOLDERS=(sessions tasks files outbox index)
+JOB_FOLDERS=(sessions tasks files outbox index inputs)
 JOB_FOLDERS_READ=(plugins)
 # What the label holds by which a deployment knows whether it would change anything.
 SETTINGS_LABEL=gatehouse-settings

@@ -8,7 +8,7 @@ locals {
   lifecycle_rules = jsondecode(file("${path.module}/../bucket-lifecycle.json")).rule
 
   # The folders of the bucket that a job changes, and those that it only reads.
-  job_folders      = ["sessions", "tasks", "files", "outbox", "index"]
+  job_folders      = ["sessions", "tasks", "files", "outbox", "index", "inputs"]
   job_folders_read = ["plugins"]
 
   secrets = concat(["CLOUDRUN_CALLBACK_SECRET", "GATEHOUSE_ADMIN_KEY"], var.with_api_keys ? ["GATEHOUSE_API_KEYS"] : [])
