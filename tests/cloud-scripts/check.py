@@ -178,7 +178,7 @@ class Scripts(unittest.TestCase):
         of = lambda who: sorted((key[0], key[1], role.split("/")[-1]) for key, role, member in bound if member == who)
         bucket, key = "gs://test-project-1-gatehouse", "async-task-payload-key"
         self.assertEqual(of(CLIENT), [("run services", "gatehouse", "run.invoker")])
-        folders = [("storage managed-folders", f"{bucket}/{name}/", "gatehouseObjects") for name in ("files", "index", "outbox", "sessions", "tasks")]
+        folders = [("storage managed-folders", f"{bucket}/{name}/", "gatehouseObjects") for name in ("files", "index", "inputs", "outbox", "sessions", "tasks")]
         self.assertEqual(of(JOB), sorted([("kms keys", key, "cloudkms.cryptoKeyDecrypter"), *folders, ("storage managed-folders", f"{bucket}/plugins/", "gatehouseObjectsRead")]))
         self.assertEqual([right for right in of(GATEWAY) if right[0] != "secrets"],
                          [("kms keys", key, "cloudkms.cryptoKeyEncrypter"), ("run jobs", "claude-code-async-worker", "gatehouseJobRunner"), ("storage buckets", bucket, "gatehouseObjects")])

@@ -328,6 +328,7 @@ async fn a_component_is_compiled_once_by_whomever_and_however_often_it_is_used()
         .plugin("many", "validator", rules.clone(), &settings(5))
         .guest("denies-all", "tool-permission");
     let mut gateway = Gateway::with()
+        .on_an_empty_disk()
         .scenario("one-bash-call")
         .plugins(&manifest)
         .start()
@@ -379,7 +380,11 @@ async fn a_component_is_compiled_once_by_whomever_and_however_often_it_is_used()
 #[tokio::test]
 async fn a_compiled_form_that_was_tampered_with_is_compiled_again() {
     let manifest = Manifest::empty().guest("rejects", "validator");
-    let mut gateway = Gateway::with().plugins(&manifest).start().await;
+    let mut gateway = Gateway::with()
+        .on_an_empty_disk()
+        .plugins(&manifest)
+        .start()
+        .await;
     assert_eq!(compilations(&gateway), 1);
     gateway.stop().await;
     let cache = gateway.data().join("cache/wasm");
