@@ -38,8 +38,10 @@ impl UidPool {
     ) -> Result<Self, IsolationError> {
         let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         let shared = Path::new("/run/gatehouse/uids");
-        let locks = match make(shared) {
-            Ok(()) => shared.to_owned(),
+        // It may be there and not be ours to write, as in an image that was started before.
+        let usable = make(shared).and_then(|()| tempfile::tempfile_in(shared));
+        let locks = match usable {
+            Ok(_) => shared.to_owned(),
             Err(_) => {
                 let own = data_dir.join("uids");
                 make(&own).map_err(system("make the directory of user id locks"))?;
