@@ -112,7 +112,9 @@ COPY --from=compiled /out /opt/gatehouse/compiled
 COPY --from=contents /contents.cdx.json /opt/gatehouse/
 COPY --from=host /out/gatehouse /usr/local/bin/gatehouse
 # Fail closed: whoever wants agents that run as the gateway does has to say so.
-ENV GATEHOUSE_DATA_DIR=/var/lib/gatehouse \
+# Without HOME an engine takes root's, which serveruser may not look into, as Google's libraries do for credentials.
+ENV HOME=/var/lib/gatehouse \
+    GATEHOUSE_DATA_DIR=/var/lib/gatehouse \
     GATEHOUSE_LISTEN=0.0.0.0 \
     GATEHOUSE_PLUGINS=/opt/gatehouse/plugins/manifest.toml \
     GATEHOUSE_CLAUDE_BIN=/usr/local/bin/claude \

@@ -141,7 +141,8 @@ opened gatehouse-with-browser
 
 step "What is in it"
 root=$(readlink "$home/gatehouse/rootfs")
-jq -e '.Entrypoint == ["tini", "--", "gatehouse"] and .Cmd == ["serve"] and (.Healthcheck.Test[1] | contains("/health")) and (.Volumes | has("/var/lib/gatehouse"))' "$home/gatehouse/image.json" >/dev/null ||
+jq -e '.Entrypoint == ["tini", "--", "gatehouse"] and .Cmd == ["serve"] and (.Healthcheck.Test[1] | contains("/health")) and (.Volumes | has("/var/lib/gatehouse"))
+  and (.Env | index("HOME=/var/lib/gatehouse") != null and index("GATEHOUSE__ISOLATION__MINIMUM=uid") != null)' "$home/gatehouse/image.json" >/dev/null ||
   fail "the image does not start what it should: $(cat "$home/gatehouse/image.json")"
 # The same source gives the same components wherever it is built.
 for plugin in plugins/dist/*.wasm; do

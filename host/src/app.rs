@@ -142,7 +142,11 @@ impl App {
                 presence.expect(&record.task_id);
             }
         }
-        tokio::spawn(end_abandoned(Arc::clone(&dispatcher), abandoned));
+        tokio::spawn(end_abandoned(
+            Arc::clone(&dispatcher),
+            presence.clone(),
+            abandoned,
+        ));
         let stopping = CancellationToken::new();
         plugins.keep_current(Arc::clone(&bucket), &stopping);
         plugins.keep_counting(Arc::clone(&bucket), dispatcher.ended());
@@ -233,7 +237,11 @@ fn make_secrets(config: &mut Config) -> Result<(), SecretError> {
 pub const ADMIN_KEY: &str = "admin.key";
 
 /// Ends tasks that nobody follows any more.
-async fn end_abandoned(dispatcher: Arc<Dispatcher>, mut abandoned: UnboundedReceiver<TaskId>) {
+async fn end_abandoned(
+    dispatcher: Arc<Dispatcher>,
+    presence: Presence,
+    mut abandoned: UnboundedReceiver<TaskId>,
+) {
     while let Some(id) = abandoned.recv().await {
         match dispatcher.cancel(&id, "disconnect").await {
             Ok(Cancelled::Requested(_)) => {
@@ -241,7 +249,9 @@ async fn end_abandoned(dispatcher: Arc<Dispatcher>, mut abandoned: UnboundedRece
             }
             Ok(Cancelled::Already(_) | Cancelled::Over(_) | Cancelled::Unknown) => {}
             Err(error) => {
-                tracing::warn!(task = %id, %error, "an abandoned task cannot be cancelled")
+                tracing::warn!(task = %id, %error, "an abandoned task cannot be cancelled yet");
+                // It is ours to end, and waits for somebody once more before that is tried again.
+                drop(presence.begin(&id));
             }
         }
     }

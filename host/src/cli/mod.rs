@@ -19,11 +19,15 @@ mod shown;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Sources};
 use crate::{isolation, telemetry};
+
+/// Threads that still work when a command is done have so long.
+const LAST_THREADS: Duration = Duration::from_millis(300);
 
 /// The command line or the configuration is wrong (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
@@ -166,7 +170,12 @@ fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // Whatever a thread still waits for, a hanging disk or a name server, is waited for by nobody.
+            runtime.shutdown_timeout(LAST_THREADS);
+            code
+        }
         Err(error) => {
             eprintln!("gatehouse: the runtime cannot start: {error}");
             ExitCode::FAILURE

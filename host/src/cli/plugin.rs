@@ -10,7 +10,6 @@ mod ship;
 mod show;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -334,18 +333,20 @@ impl Gateway {
         let configured = sources.environment.get("GATEHOUSE_ADMIN_KEY");
         let configured = configured.filter(|key| !key.is_empty());
         let named = configured.and_then(|key| config.secret_name(key));
+        // The key that was made here is for nobody else.
+        let is_ours = url.as_deref().is_none_or(shown::is_here);
         let key = match named {
             Some(Ok(name)) => Some(SecretManager::new(&config.google).read(&name).await?),
             _ => configured
                 .cloned()
-                .or_else(|| made_key(&config.data_dir, &sources.environment))
+                .or_else(|| made_key(&config.data_dir).filter(|_| is_ours))
                 .map(SecretString::from),
         };
         let key = key.map(|key| SecretString::from(key.expose_secret().trim()));
         let url = url.unwrap_or_else(|| format!("http://{}", config.server.listen));
         Ok(Self {
+            client: shown::client(&url, key.as_ref(), identity, &sources.environment)?,
             url,
-            client: shown::client(key.as_ref(), identity, &sources.environment)?,
             has_key: key.is_some(),
         })
     }
@@ -419,8 +420,7 @@ fn with_query(path: &str, pairs: &[(&str, &String)]) -> String {
     format!("{path}?{}", query.finish())
 }
 
-fn made_key(data_dir: &Path, environment: &BTreeMap<String, String>) -> Option<String> {
+fn made_key(data_dir: &Path) -> Option<String> {
     let key = std::fs::read_to_string(data_dir.join("keys").join(ADMIN_KEY)).ok();
     key.map(|key| key.trim().to_owned())
-        .or_else(|| environment.get("GATEHOUSE_API_KEY").cloned())
 }

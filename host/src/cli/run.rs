@@ -70,7 +70,7 @@ async fn follow(
 
     let key = environment.get("GATEHOUSE_API_KEY").cloned();
     let key = key.filter(|key| !key.is_empty()).map(SecretString::from);
-    let client = shown::client(key.as_ref(), &options.identity, environment)?;
+    let client = shown::client(&options.url, key.as_ref(), &options.identity, environment)?;
     let response = client
         .post(format!("{}/run", options.url))
         .json(&request)

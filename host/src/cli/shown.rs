@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
@@ -47,11 +47,16 @@ impl Identity {
 /// A client that shows the key, where there is one, and the token. It follows no redirect: neither is for anybody
 /// but the gateway that was named.
 pub(super) fn client(
+    url: &str,
     key: Option<&SecretString>,
     identity: &Identity,
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<reqwest::Client> {
+    let is_plain = url.starts_with("http:");
     let token = identity.token(environment)?;
+    if token.is_some() && is_plain && !is_here(url) {
+        bail!("an identity token is sent by https only, and not to {url}");
+    }
     let mut headers = HeaderMap::new();
     if let Some(key) = key {
         let value = value(key.expose_secret());
@@ -65,8 +70,22 @@ pub(super) fn client(
         let value = value.context("the identity token cannot be sent")?;
         headers.insert(X_SERVERLESS_AUTHORIZATION, value);
     }
-    let client = reqwest::Client::builder().redirect(Policy::none());
+    let mut client = reqwest::Client::builder().redirect(Policy::none());
+    if is_plain {
+        // It would be told the key.
+        client = client.no_proxy();
+    }
     Ok(client.default_headers(headers).build()?)
+}
+
+/// Whether a URL leads to this machine.
+pub(super) fn is_here(url: &str) -> bool {
+    match url::Url::parse(url).ok().as_ref().and_then(url::Url::host) {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
+        None => false,
+    }
 }
 
 fn value(secret: &str) -> anyhow::Result<HeaderValue> {

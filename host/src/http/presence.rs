@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::task::{Absence, Marks, TaskId};
 
 /// Marks are not renewed more often than this: Cloud Storage takes about one write a second to one object.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A mark stands for this long at least.
+const MARKED: Duration = Duration::from_secs(15);
 
 /// A gateway that stops has so long to hand its tasks over, so many at once.
 const HANDS_OVER_WITHIN: Duration = Duration::from_secs(2);
@@ -35,6 +39,8 @@ struct Shared {
     /// Where other gateways have the same tasks.
     marks: Option<Marks>,
     watched: Mutex<HashMap<TaskId, Watched>>,
+    /// Of all followers of all tasks.
+    arrivals: AtomicU64,
     abandoned: mpsc::UnboundedSender<TaskId>,
     /// The gateway stops: connections end because of us, which abandons nobody.
     closed: CancellationToken,
@@ -43,7 +49,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Watched {
     followers: usize,
-    /// Rises whenever a follower comes: tells a wait that it is out of date.
+    /// Which arrival was the last: tells a wait that it is out of date.
     arrivals: u64,
     /// This gateway took the task and has not handed it over.
     is_ours: bool,
@@ -68,6 +74,7 @@ impl Presence {
             grace,
             marks,
             watched,
+            arrivals: AtomicU64::new(0),
             abandoned,
             closed,
         };
@@ -89,7 +96,7 @@ impl Presence {
         let mut all = self.watched();
         let watched = all.entry(id.clone()).or_default();
         watched.followers += 1;
-        watched.arrivals += 1;
+        watched.arrivals = self.shared.arrivals.fetch_add(1, Ordering::Relaxed) + 1;
         watched.is_ours |= took_it;
         self.mark(id, watched);
         Follower {
@@ -158,8 +165,10 @@ impl Presence {
 
     /// Names the task once nobody has followed it anywhere for the grace, unless somebody comes here.
     async fn wait_for_somebody(&self, id: TaskId, arrivals: u64) {
+        let mut pause = self.shared.grace;
         loop {
-            tokio::time::sleep(self.shared.grace).await;
+            tokio::time::sleep(pause).await;
+            pause = pause.max(PAUSE);
             let took_it = {
                 let watched = self.watched();
                 let watched = watched.get(&id).filter(|it| it.arrivals == arrivals);
@@ -224,7 +233,8 @@ impl Presence {
 /// Until the task is over; others wait for somebody to come back for as long as this gateway would.
 async fn keep_marked(marks: Marks, id: TaskId, grace: Duration) {
     let pause = (grace / 2).max(PAUSE);
-    let length = grace.saturating_add(pause.saturating_mul(2));
+    // Also where the storage does not answer for a while.
+    let length = grace.saturating_add(pause.saturating_mul(2)).max(MARKED);
     let mut anew = true;
     loop {
         match marks.leave(&id, length, anew).await {

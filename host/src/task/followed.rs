@@ -5,6 +5,7 @@
 //! renews it; the one that took the task looks at it before it ends the task, and leaves the end to the others
 //! then. Where callers stay where they are, nothing is written or read.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,13 +18,11 @@ use crate::bucket::{BucketError, Durability, When};
 const TRIES: u32 = 8;
 
 /// The mark as stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Followed {
-    /// The gateway that said so last.
-    at: String,
-    /// Nobody is believed to follow it there after this.
-    until: Timestamp,
+    /// At which gateways, and until when somebody is believed to follow it there.
+    at: BTreeMap<String, Timestamp>,
     /// The gateway that took the task has no followers any more: the last of the others ends it.
     taker_left: bool,
 }
@@ -67,7 +66,7 @@ impl Marks {
         let mut stands = true;
         let renewed = |found: Option<Followed>| {
             stands = found.is_some();
-            (anew || stands).then(|| self.mark(length, found.is_some_and(|mark| mark.taker_left)))
+            (anew || stands).then(|| self.mark(found.unwrap_or_default(), length))
         };
         self.change(id, renewed).await?;
         Ok(anew || stands)
@@ -76,10 +75,9 @@ impl Marks {
     /// Notes that the gateway that took the task, this one, has nobody here who follows it.
     pub async fn hand_over(&self, id: &TaskId) -> Result<(), TaskError> {
         let change = |found: Option<Followed>| {
-            let mark = found.unwrap_or_else(|| self.mark(Duration::ZERO, true));
             Some(Followed {
                 taker_left: true,
-                ..mark
+                ..found.unwrap_or_default()
             })
         };
         self.change(id, change).await
@@ -91,8 +89,11 @@ impl Marks {
         let mut absence = Absence::NotOurs;
         let look = |found: Option<Followed>| {
             let is_left = found.as_ref().is_some_and(|mark| mark.taker_left);
-            let elsewhere =
-                found.filter(|mark| mark.at != self.gateway && mark.until > Timestamp::now());
+            let now = Timestamp::now();
+            let elsewhere = found.filter(|mark| {
+                let mut others = mark.at.iter().filter(|(at, _)| **at != self.gateway);
+                others.any(|(_, until)| *until > now)
+            });
             absence = match &elsewhere {
                 _ if !took_it && !is_left => Absence::NotOurs,
                 Some(_) => Absence::FollowedElsewhere,
@@ -107,13 +108,12 @@ impl Marks {
         Ok(absence)
     }
 
-    fn mark(&self, length: Duration, taker_left: bool) -> Followed {
-        let until = Timestamp::now().saturating_add(length);
-        Followed {
-            at: self.gateway.clone(),
-            until: until.unwrap_or(Timestamp::MAX),
-            taker_left,
-        }
+    fn mark(&self, mut mark: Followed, length: Duration) -> Followed {
+        let now = Timestamp::now();
+        mark.at.retain(|_, until| *until > now);
+        let until = now.saturating_add(length).unwrap_or(Timestamp::MAX);
+        mark.at.insert(self.gateway.clone(), until);
+        mark
     }
 
     /// Puts what `wanted` makes of the mark in its place, if it wants that.
@@ -192,6 +192,12 @@ mod tests {
             other.judge(&id, false).await.unwrap(),
             Absence::FollowedElsewhere
         );
+        other.leave(&id, LONG, true).await.unwrap();
+        assert_eq!(
+            third.judge(&id, false).await.unwrap(),
+            Absence::FollowedElsewhere
+        );
+        other.leave(&id, Duration::ZERO, false).await.unwrap();
         assert_eq!(third.judge(&id, false).await.unwrap(), Absence::Abandoned);
     }
 

@@ -129,8 +129,9 @@ struct Round {
 
 impl Round {
     async fn run(mut self) {
-        let mut hints = self.post.bucket.watch(DUE);
         loop {
+            // Anew for each look, and before it: a directory goes when nothing is due, and its watch with it.
+            let mut hints = self.post.bucket.watch(DUE);
             let wait = match self.look().await {
                 Ok(wait) => wait,
                 Err(error) => {

@@ -52,7 +52,7 @@ impl Keeper {
                     Ok(wait) => wait,
                     Err(error) => {
                         tracing::warn!(%error, "kept reports cannot be looked through");
-                        SWEEP
+                        Duration::ZERO
                     }
                 };
                 tokio::time::sleep(PAUSE).await;
@@ -83,6 +83,8 @@ impl Keeper {
                     }),
                     Due::Attempt(_) | Due::Never => {}
                 }
+                // At once: a look that fails on its way is not made anew from the beginning.
+                self.seen.insert(name.clone(), (generation, due));
                 seen.insert(name, (generation, due));
             }
             after = page.last().map(|last| last.name.clone());

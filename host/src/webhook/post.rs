@@ -18,6 +18,9 @@ use crate::outbound::Outbound;
 /// A lease outlives the attempt by this much, for what is written before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
+/// How often an end is written anew because the kept entry was changed in between.
+const TRIES: u32 = 4;
+
 /// What one attempt works with.
 pub(super) struct Post {
     pub(super) bucket: Arc<dyn Bucket>,
@@ -92,11 +95,22 @@ impl Post {
         replaces: Option<Generation>,
     ) -> Result<(), BucketError> {
         let kept = kept_name(name);
-        let when = replaces.map_or(When::Absent, When::Matches);
+        let mut when = replaces.map_or(When::Absent, When::Matches);
         let data = encode(&kept, entry)?;
-        match self.bucket.put(&kept, data, when, Durability::Synced).await {
-            Ok(_) | Err(BucketError::Conflict(_)) => {}
-            Err(error) => return Err(error),
+        for _ in 0..TRIES {
+            match self
+                .bucket
+                .put(&kept, data.clone(), when, Durability::Synced)
+                .await
+            {
+                Ok(_) => break,
+                // What was there may only have been removed, or taken over from an earlier version.
+                Err(BucketError::Conflict(_)) => match self.read(&kept).await? {
+                    Some(found) if stands_finished(&found, entry) => break,
+                    found => when = found.map_or(When::Absent, |(_, at)| When::Matches(at)),
+                },
+                Err(error) => return Err(error),
+            }
         }
         self.remove(name, generation).await?;
         if entry.state == State::Dead {
