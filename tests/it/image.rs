@@ -46,9 +46,9 @@ fn text(events: &[Event]) -> String {
 
 /// Of the gateway itself.
 fn user_of_the_gateway(gateway: &Gateway) -> String {
-    let serves = |command: &str| command.starts_with("gatehouse serve");
-    let found = gateway.processes().into_iter();
-    let found = found.filter(|process| serves(&process.command)).next();
+    let processes = gateway.processes();
+    let mut processes = processes.iter();
+    let found = processes.find(|process| process.command.starts_with("gatehouse serve"));
     let status = std::fs::read_to_string(format!("/proc/{}/status", found.expect("it runs").pid));
     let status = status.expect("it runs");
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
