@@ -111,8 +111,8 @@ COPY --from=plugins /out /opt/gatehouse/plugins
 COPY --from=compiled /out /opt/gatehouse/compiled
 COPY --from=contents /contents.cdx.json /opt/gatehouse/
 COPY --from=host /out/gatehouse /usr/local/bin/gatehouse
-# Fail closed: whoever wants agents that run as the gateway does has to say so.
-# Without HOME an engine takes root's, which serveruser may not look into, as Google's libraries do for credentials.
+# Without HOME an engine takes root's, which serveruser may not look into, as Google's libraries do for credentials. And
+# fail closed: whoever wants agents that run as the gateway does has to say so.
 ENV HOME=/var/lib/gatehouse \
     GATEHOUSE_DATA_DIR=/var/lib/gatehouse \
     GATEHOUSE_LISTEN=0.0.0.0 \

@@ -182,18 +182,16 @@ async fn a_delivered_report_is_kept_apart_from_what_is_due_and_one_of_an_earlier
     let mut gateway = start("0s", "30s").await;
     let id = a_task(&gateway, &receiver).await;
     delivery(&gateway, &id, "delivered").await;
-    let outbox = gateway.data().join("bucket/outbox");
     eventually("nothing is due", || async {
-        let due = std::fs::read_dir(outbox.join("due")).into_iter().flatten();
-        (due.count() == 0).then_some(())
+        gateway.objects("outbox/due/").is_empty().then_some(())
     })
     .await;
 
     gateway.stop().await;
-    let kept = outbox.join(format!("{id}.json"));
-    let mut entry: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    let kept = format!("outbox/{id}.json");
+    let mut entry: Value = serde_json::from_slice(&gateway.object(&kept).unwrap()).unwrap();
     entry["state"] = json!("pending");
-    std::fs::write(&kept, entry.to_string()).unwrap();
+    gateway.overwrite(&kept, entry.to_string().as_bytes());
     gateway.start_again().await;
 
     receiver.delivery(2).await;
