@@ -57,7 +57,7 @@ timed cargo test "${all[@]}" --quiet --lib --test documents
 
 # Most of them wait for a process or a clock most of the time: more of them than processors at once.
 step "Integration tests: the real binary, the real CLI, the real plugins"
-timed cargo test "${all[@]}" --test it -- --test-threads "$((2 * $(nproc)))"
+timed cargo test "${all[@]}" --test it -- --test-threads "$((3 * $(nproc)))"
 
 # Everything that is not about one machine: the list says what is, and why.
 step "The same with everything in the cloud: Cloud Storage, Cloud KMS and Cloud Run on loopback, down to the bytes on the wire"
