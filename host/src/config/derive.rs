@@ -42,6 +42,7 @@ pub(super) fn derive(merged: &mut Merged, sources: &super::Sources) {
     for key in [
         "envelope.local_key",
         "plugins.manifest",
+        "plugins.compiled",
         "job.work_dir",
         "agent.claude_bin",
         "git.known_hosts",
