@@ -93,3 +93,46 @@ fn value(secret: &str) -> anyhow::Result<HeaderValue> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_addresses_and_its_one_name() {
+        for (url, here) in [
+            ("http://127.0.0.1:8080", true),
+            ("http://[::1]:8080", true),
+            ("http://0.0.0.0:8080", true),
+            ("http://localhost", true),
+            ("http://localhost.example", false),
+            ("http://10.0.0.1", false),
+            ("https://gateway.example", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_here(url), here, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_identity_token_goes_by_https_or_stays_here() {
+        let token = BTreeMap::from([(IDENTITY_TOKEN.to_owned(), "canary".to_owned())]);
+        let identity = Identity {
+            identity_token_file: None,
+        };
+        for url in ["https://gateway.example", "http://127.0.0.1:1"] {
+            client(url, None, &identity, &token).unwrap();
+        }
+        let refused = client("http://gateway.example", None, &identity, &token).unwrap_err();
+        assert!(refused.to_string().contains("https"), "{refused}");
+        assert!(!format!("{refused:?}").contains("canary"));
+        client("http://gateway.example", None, &identity, &BTreeMap::new()).unwrap();
+    }
+}

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::super::Entry;
 use super::super::places::{KEPT, hand_in, kept_name};
 use super::*;
+use crate::bucket::directory::DirectoryBucket;
 use crate::bucket::{Durability, When};
 use crate::config::PrivateAddresses;
 use crate::webhook::State as EntryState;
@@ -489,4 +490,27 @@ async fn what_an_earlier_version_left_to_be_sent_is_sent() {
     assert_eq!(kept.state, EntryState::Delivered);
     courier.stop().await;
     assert!(receiver.deliveries.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn what_another_process_puts_where_nothing_was_due_any_more_is_seen_at_once() {
+    let mut receiver = Receiver::answering(200).await;
+    let folder = tempfile::tempdir().unwrap();
+    let open = || DirectoryBucket::open(folder.path().into()).unwrap();
+    let courier = Courier::with(
+        settings(&AT_ONCE),
+        Arc::new(open()),
+        outbound(PrivateAddresses::Loopback),
+    );
+    let job = open();
+    for name in ["outbox/t1.json", "outbox/t2.json"] {
+        hand_in(&job, name, &entry(&receiver.url)).await.unwrap();
+        // The directory goes with the last that is due; a look without a hint comes later than this.
+        let seen = tokio::time::timeout(SWEEP / 2, receiver.next()).await;
+        assert!(seen.is_ok(), "{name}");
+        while job.list(DUE, None, 1).await.unwrap() != [] {
+            tokio::task::yield_now().await;
+        }
+    }
+    courier.stop().await;
 }
