@@ -508,7 +508,7 @@ async fn what_another_process_puts_where_nothing_was_due_any_more_is_seen_at_onc
         // The directory goes with the last that is due; a look without a hint comes later than this.
         let seen = tokio::time::timeout(SWEEP / 2, receiver.next()).await;
         assert!(seen.is_ok(), "{name}");
-        while job.list(DUE, None, 1).await.unwrap() != [] {
+        while !job.list(DUE, None, 1).await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     }
